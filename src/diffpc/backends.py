@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from diffpc.errors import UsageError
@@ -24,7 +25,7 @@ def load(kind: str, name: str, table: Mapping[str, str]) -> Callable[..., Any]:
     return getattr(import_module(module), factory)
 
 
-def require(package: str, extra: str) -> Any:
+def require(package: str, extra: str) -> ModuleType:
     """Import an optional package, or say which extra installs it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The two ways in which a request can be wrong. Every message names the value, the expectation and the remedy."""
+"""The two ways in which a request can be wrong. A message names the value, the expectation and the remedy."""
 
 
 class DiffPCError(Exception):

@@ -11,14 +11,17 @@ from jaxtyping import Float, UInt8
 if TYPE_CHECKING:  # torch costs a second to import, and `diffpc --help` must not pay it
     from torch import Tensor
 
-Image = UInt8[np.ndarray, "H W 3"]
-"""RGB, uint8, upright (EXIF orientation applied)."""
+Image = UInt8[np.ndarray, "_ _ 3"]
+"""H x W x 3, RGB, uint8, upright (EXIF orientation applied).
+
+The sides have no names: two images in one function may differ in size.
+"""
 
 LandmarkLayout = Literal["eyes_nose_mouth", "eye_corners_nose"]
 """Which five points a detector gives. Left and right are the image's.
 
 eyes_nose_mouth (ArcFace): left eye, right eye, nose tip, left mouth corner, right mouth corner.
-eye_corners_nose (dlib): right eye's outer and inner corner, left eye's outer and inner corner, base of the nose.
+eye_corners_nose (dlib): right eye's outer and inner corner, left eye's outer and inner corner, nose base.
 """
 
 
@@ -59,7 +62,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class FaceParams:
-    """A 3D face: alpha, beta, gamma of Eq. 5 and 6, and where in which frame it was seen. float32, on the CPU."""
+    """A 3D face: alpha, beta, gamma of Eq. 5 and 6, and where in which frame it was seen. float32, CPU."""
 
     shape: Float[Tensor, " shape"]
     """alpha: identity coefficients."""

@@ -1,0 +1,150 @@
+"""The base model: SDXL's components, built from settings at any size, and its text encoding."""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from diffpc.settings import BackboneSettings, TextEncoderSettings
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The frozen parts, under the names of diffusers' SDXL pipelines."""
+
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    text_encoder_2: CLIPTextModelWithProjection
+    unet: UNet2DConditionModel
+    scheduler: DDIMScheduler
+
+
+@dataclass(frozen=True)
+class TextCondition:
+    """What the UNet is told in words."""
+
+    tokens: Float[Tensor, "B T D"]
+    """Penultimate hidden states of both encoders, side by side."""
+    pooled: Float[Tensor, "B P"]
+    """The second encoder's projected sentence vector."""
+
+
+def build(settings: BackboneSettings) -> Backbone:
+    """The components with random weights; under `torch.device("meta")` without any."""
+    return Backbone(
+        vae=build_vae(settings),
+        text_encoder=CLIPTextModel(_text_config(settings.text_encoder)),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(settings.text_encoder_2)),
+        unet=build_unet(settings),
+        scheduler=build_scheduler(settings),
+    )
+
+
+def build_vae(settings: BackboneSettings) -> AutoencoderKL:
+    """SDXL's autoencoder at the size of the settings; every level but the last halves the side."""
+    vae = settings.vae
+    levels = len(vae.block_out_channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=vae.block_out_channels,
+        layers_per_block=vae.layers_per_block,
+        latent_channels=vae.latent_channels,
+        norm_num_groups=vae.norm_num_groups,
+        scaling_factor=vae.scaling_factor,
+        mid_block_add_attention=vae.mid_block_add_attention,
+        sample_size=settings.size,
+    )
+
+
+def build_unet(settings: BackboneSettings) -> UNet2DConditionModel:
+    """SDXL's UNet (one plain and two attention levels, pooled text and sizes added to the time)."""
+    unet = settings.unet
+    pooled = settings.text_encoder_2.projection
+    return UNet2DConditionModel(
+        sample_size=settings.size // 8,
+        in_channels=settings.vae.latent_channels,
+        out_channels=settings.vae.latent_channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=unet.block_out_channels,
+        layers_per_block=unet.layers_per_block,
+        transformer_layers_per_block=unet.transformer_layers_per_block,
+        attention_head_dim=unet.attention_head_dim,
+        cross_attention_dim=settings.text_width,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=unet.addition_time_embed_dim,
+        projection_class_embeddings_input_dim=pooled + 6 * unet.addition_time_embed_dim,
+        norm_num_groups=unet.norm_num_groups,
+    )
+
+
+def build_scheduler(settings: BackboneSettings) -> DDIMScheduler:
+    """DDIM with trailing spacing that ends at the clean image, as SDXL-Lightning needs it (method.md, point 14)."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule=settings.beta_schedule,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type=settings.prediction_type,
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=settings.rescale_betas_zero_snr,
+    )
+
+
+def encode_text(
+    prompts: list[str],
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+    encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection],
+) -> TextCondition:
+    """Prompts as SDXL sees them; longer ones are cut at the tokenizers' length."""
+    device = encoders[0].device
+    token_ids = [
+        tokenizer(
+            prompts,
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids.to(device)
+        for tokenizer in tokenizers
+    ]
+    return encode_token_ids(token_ids[0], token_ids[1], encoders)
+
+
+def encode_token_ids(
+    first: Tensor, second: Tensor, encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection]
+) -> TextCondition:
+    """Token ids (B, T) int64 of both vocabularies -> text condition."""
+    output = encoders[0](first, output_hidden_states=True)
+    output_2 = encoders[1](second, output_hidden_states=True)
+    tokens = torch.cat([output.hidden_states[-2], output_2.hidden_states[-2]], dim=-1)
+    return TextCondition(tokens=tokens, pooled=output_2.text_embeds)
+
+
+def size_conditions(height: int, width: int, batch: int, like: Tensor) -> Float[Tensor, "B 6"]:
+    """SDXL's micro-conditions: original size, crop corner, target size (arXiv 2307.01952, section 2.2)."""
+    values = torch.tensor([height, width, 0, 0, height, width], dtype=like.dtype, device=like.device)
+    return values.expand(batch, 6)
+
+
+def _text_config(settings: TextEncoderSettings) -> CLIPTextConfig:
+    marks = {"bos_token_id": settings.vocabulary - 2, "eos_token_id": settings.vocabulary - 1}
+    return CLIPTextConfig(
+        vocab_size=settings.vocabulary,
+        hidden_size=settings.hidden_size,
+        intermediate_size=4 * settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=settings.length,
+        hidden_act=settings.activation,
+        projection_dim=settings.projection,
+        pad_token_id=settings.vocabulary - 1,
+        **marks,
+    )

@@ -1,0 +1,92 @@
+"""ID-Ctrl: a trainable copy of the UNet's encoder that aligns identity tokens with the 3D face (Eq. 12 to 14)."""
+
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ControlNetModel, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from jaxtyping import Float
+from torch import Tensor, nn
+
+COPIED = ("time_proj", "time_embedding", "add_time_proj", "add_embedding", "conv_in", "down_blocks", "mid_block")
+"""The parts that ID-Ctrl has in common with the UNet, under the UNet's names."""
+
+
+class IDCtrl(ModelMixin, ConfigMixin):
+    """(z_t, t, z_3d, F'_id) -> c_id, a pyramid of features: one per skip connection and one for the middle.
+
+    Identity tokens stand where the UNet has text. z_3d enters through a zero-initialised 3 x 3 convolution that is
+    added to `conv_in(z_t)` (method.md, point 1); it is constant over the steps, so it is embedded apart from them.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(self, encoder: dict[str, Any]) -> None:
+        """Build with random weights.
+
+        Args:
+            encoder: the arguments of `diffusers.ControlNetModel` that describe a UNet's encoder.
+        """
+        super().__init__()
+        donor = ControlNetModel(**encoder)
+        for name in COPIED:
+            setattr(self, name, getattr(donor, name))
+        self.condition_in = nn.Conv2d(donor.config["in_channels"], donor.config["block_out_channels"][0], 3, padding=1)
+        nn.init.zeros_(self.condition_in.weight)
+        nn.init.zeros_(self.condition_in.bias)
+
+    @classmethod
+    def from_unet(cls, unet: UNet2DConditionModel) -> "IDCtrl":
+        """A copy of a UNet's encoder and middle block, its weights included."""
+        control = cls(encoder=_encoder_arguments(unet))
+        weights = {name: value for name, value in unet.state_dict().items() if name.split(".")[0] in COPIED}
+        missing, _ = control.load_state_dict(weights, strict=False)
+        unexpected = [name for name in missing if not name.startswith("condition_in.")]
+        if unexpected:
+            raise ValueError(f"the UNet lacks {unexpected[0]}")
+        return control.to(unet.dtype)
+
+    def embed_condition(self, z_3d: Float[Tensor, "B C H W"]) -> Float[Tensor, "B W0 H W"]:
+        """z_3d, the VAE's latent of I_3d, as an addition to the first feature map."""
+        return self.condition_in(z_3d)
+
+    def forward(
+        self,
+        z_t: Float[Tensor, "B C H W"],
+        timesteps: Tensor,
+        identity: Float[Tensor, "B N D"],
+        condition: Float[Tensor, "B W0 H W"],
+        added: dict[str, Tensor],
+    ) -> tuple[Tensor, ...]:
+        """c_id, from the finest skip connection to the middle block.
+
+        Args:
+            z_t: noisy latents.
+            timesteps: (B,) or scalar.
+            identity: F'_id, the ID-Encoder's tokens, at the UNet's cross-attention width.
+            condition: from `embed_condition`.
+            added: the UNet's `text_embeds` (B, P) and `time_ids` (B, 6).
+        """
+        embedding = self._time(timesteps, z_t, added)
+        hidden = self.conv_in(z_t) + condition
+        features = [hidden]
+        for block in self.down_blocks:
+            attends = getattr(block, "has_cross_attention", False)
+            hidden, skips = block(hidden, embedding, **({"encoder_hidden_states": identity} if attends else {}))
+            features.extend(skips)
+        features.append(self.mid_block(hidden, embedding, encoder_hidden_states=identity))
+        return tuple(features)
+
+    def _time(self, timesteps: Tensor, z_t: Tensor, added: dict[str, Tensor]) -> Tensor:
+        steps = torch.as_tensor(timesteps, device=z_t.device).expand(len(z_t))
+        embedding = self.time_embedding(self.time_proj(steps).to(z_t.dtype))
+        sizes = self.add_time_proj(added["time_ids"].flatten()).reshape(len(z_t), -1)
+        pooled = torch.cat([added["text_embeds"], sizes.to(added["text_embeds"].dtype)], dim=-1)
+        return embedding + self.add_embedding(pooled.to(z_t.dtype))
+
+
+def _encoder_arguments(unet: UNet2DConditionModel) -> dict[str, Any]:
+    with torch.device("meta"):  # only the mapping of names is wanted, not the weights
+        donor = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
+    return {name: value for name, value in donor.config.items() if not name.startswith("_")}

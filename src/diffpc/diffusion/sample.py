@@ -1,0 +1,141 @@
+"""The denoising loop: explicit values in, latents out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpc.diffusion.backbone import TextCondition, size_conditions
+from diffpc.diffusion.constants import constant_keys_values
+from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.injector import IDInjectors, attached
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What runs at every step."""
+
+    unet: UNet2DConditionModel
+    control: IDCtrl
+    injectors: IDInjectors
+    scheduler: DDIMScheduler
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What steers the portrait; constant over the steps. The batch is the number of portraits."""
+
+    text: TextCondition
+    """The prompt."""
+    identity: Float[Tensor, "B N D"]
+    """F'_id, the identity tokens."""
+    z_3d: Float[Tensor, "B C H W"]
+    """Latent of I_3d, times the scaling factor."""
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How to denoise."""
+
+    steps: int = 8
+    """Network evaluations per portrait (Sec. 5.1)."""
+    guidance: float = 1.0
+    """Classifier-free guidance; at 1 the second branch is not run."""
+    strength: float = 1.0
+    """Identity strength s of the injectors; at 0 ID-Ctrl is not run."""
+    size: tuple[int, int] = (1024, 1024)
+    """Width, height of the portrait in pixels."""
+
+
+Progress = Callable[[int, Tensor], None]
+"""Called after every step with the number of steps done and the current estimate of the clean latents."""
+
+
+def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor, "B C H W"]:
+    """Noise on the CPU, one seed per portrait, so that a seed means the same on every device and in every batch."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+@torch.no_grad()
+def denoise(
+    networks: Networks,
+    conditions: Conditions,
+    without: Conditions | None,
+    noise: Float[Tensor, "B C H W"],
+    settings: SampleSettings,
+    progress: Progress | None = None,
+) -> Float[Tensor, "B C H W"]:
+    """DDIM with eta 0 from pure noise to clean latents (method.md, point 14).
+
+    Args:
+        networks: the frozen UNet and the adapter.
+        conditions: what to show.
+        without: the same without prompt and identity, for guidance; ignored at guidance 1.
+        noise: unit normal, any float dtype.
+        settings: steps, guidance, strength, size.
+        progress: called after each step.
+    """
+    branches = [conditions] if settings.guidance == 1 or without is None else [conditions, without]
+    inputs = _prepare(networks, branches, settings)
+    scheduler = networks.scheduler
+    scheduler.set_timesteps(settings.steps, device=noise.device)
+    latents = noise.to(networks.unet.dtype) * scheduler.init_noise_sigma
+    with constant_keys_values(networks.unet, networks.control):
+        for done, timestep in enumerate(scheduler.timesteps, start=1):
+            predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
+            predicted = _guided(predicted, len(branches), settings.guidance)
+            step = scheduler.step(predicted, timestep, latents, eta=0.0)
+            latents = step.prev_sample
+            if progress is not None:
+                progress(done, step.pred_original_sample)
+    return latents
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Both branches in one batch, and everything that is computed once per image."""
+
+    text: Tensor
+    added: dict[str, Any]
+    identity: Tensor
+    condition: Tensor | None
+    strength: float
+
+
+def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSettings) -> _Inputs:
+    text = torch.cat([branch.text.tokens for branch in branches])
+    pooled = torch.cat([branch.text.pooled for branch in branches])
+    width, height = settings.size
+    z_3d = torch.cat([branch.z_3d for branch in branches])
+    return _Inputs(
+        text=text,
+        added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(text), pooled)},
+        identity=torch.cat([branch.identity for branch in branches]),
+        condition=networks.control.embed_condition(z_3d) if settings.strength else None,
+        strength=settings.strength,
+    )
+
+
+def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Tensor) -> Tensor:
+    modulation = nullcontext()
+    if inputs.condition is not None:
+        c_id = networks.control(latents, timestep, inputs.identity, inputs.condition, inputs.added)
+        modulation = attached(networks.unet, networks.injectors, c_id, inputs.strength)
+    with modulation:
+        return networks.unet(
+            latents, timestep, encoder_hidden_states=inputs.text, added_cond_kwargs=inputs.added
+        ).sample
+
+
+def _guided(predicted: Tensor, branches: int, guidance: float) -> Tensor:
+    if branches == 1:
+        return predicted
+    wanted, unwanted = predicted.chunk(2)
+    return unwanted + guidance * (wanted - unwanted)

@@ -1,0 +1,315 @@
+"""Reference + target + prompt -> portrait (Eq. 4): one named method per stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from diffpc.diffusion.backbone import TextCondition, encode_text
+from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.injector import IDInjectors
+from diffpc.diffusion.sample import Conditions, Networks, Progress, SampleSettings, denoise, initial_noise
+from diffpc.errors import UsageError
+from diffpc.eyes import Eyes, Likeness
+from diffpc.face3d.predict import render_condition
+from diffpc.framing import View, framed
+from diffpc.identity.encoder import IDEncoder
+from diffpc.identity.reference import ReferenceFeatures, averaged
+from diffpc.settings import FaceSettings, from_dict
+from diffpc.tensors import to_image, to_tensor
+from diffpc.types import FaceParams, Image
+
+MAX_SIDE = 2048
+"""Longest side of a portrait in pixels; beyond it no SDXL-sized UNet keeps a face together."""
+
+STEP = 64
+"""Sides must be multiples of it: the VAE halves them three times and the UNet thrice more, with room to spare."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who: a person as the networks know them."""
+
+    features: ReferenceFeatures
+    """F_global and F_local."""
+    params: FaceParams
+    """The first photo's 3D face; alpha is the person's."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """How the head is held and what the face does, on the portrait's canvas."""
+
+    params: FaceParams
+    """(alpha_ref, beta_tgt, gamma_tgt) of Eq. 7."""
+    view: View
+    """The part of the target's frame that the portrait shows."""
+    i_3d: Float[Tensor, "H W"]
+    """The render, [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One generated picture and what is known of it."""
+
+    image: Image
+    """RGB, uint8."""
+    seed: int
+    likeness: Likeness
+    """How well it obeyed, as the model's own eyes see it."""
+
+
+@dataclass(frozen=True)
+class PortraitSet:
+    """Everything one call made."""
+
+    portraits: tuple[Portrait, ...]
+    identity: Identity
+    control: Control
+    seconds: dict[str, float]
+    """Wall time per stage."""
+
+
+@dataclass(frozen=True)
+class PortraitSettings:
+    """How to draw."""
+
+    steps: int = 8
+    guidance: float = 1.0
+    """Classifier-free guidance; 1 is off and runs half as long."""
+    strength: float = 1.0
+    """Identity strength; 0 is the base model without reference and pose."""
+    seed: int = 0
+    count: int = 1
+    """Portraits, with seeds counting up from `seed`."""
+    size: tuple[int, int] | None = None
+    """Width, height in pixels; None takes the model's own."""
+
+
+@dataclass
+class _Clock:
+    """Sums the seconds of each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 4)
+
+
+class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
+    """The whole system. Saving, loading, offload, devices and progress bars are diffusers' own."""
+
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->id_encoder->id_ctrl->unet->vae"
+    _exclude_from_cpu_offload = ["id_ctrl", "id_injectors"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        text_encoder_2: CLIPTextModelWithProjection,
+        tokenizer: CLIPTokenizer,
+        tokenizer_2: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: DDIMScheduler,
+        id_encoder: IDEncoder,
+        id_ctrl: IDCtrl,
+        id_injectors: IDInjectors,
+        faces: dict[str, Any] | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            vae: to `scheduler`: SDXL's components under the library's names.
+            text_encoder: first text encoder.
+            text_encoder_2: second text encoder, with projection.
+            tokenizer: of the first text encoder.
+            tokenizer_2: of the second.
+            unet: the frozen UNet.
+            scheduler: DDIM, trailing.
+            id_encoder: to `id_injectors`: the adapter.
+            id_ctrl: copy of the UNet's encoder.
+            id_injectors: modulation of the UNet's decoder.
+            faces: fields of `settings.FaceSettings`: which back ends see faces.
+        """
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer_2,
+            unet=unet,
+            scheduler=scheduler,
+            id_encoder=id_encoder,
+            id_ctrl=id_ctrl,
+            id_injectors=id_injectors,
+        )
+        self.register_to_config(faces=faces or {})
+        self._eyes: Eyes | None = None
+
+    @property
+    def eyes(self) -> Eyes:
+        """The frozen parts that look at photos, loaded when first used."""
+        if self._eyes is None:
+            settings = from_dict(FaceSettings, dict(self.config["faces"]), "faces")
+            self._eyes = Eyes(settings)
+        return self._eyes
+
+    def identify(self, photos: Sequence[Image], face: int | None = None, names: Sequence[str] = ()) -> Identity:
+        """One or several photos of a person -> identity.
+
+        Args:
+            photos: upright RGB.
+            face: which face counts, 0 the largest; None if one stands out.
+            names: of the photos, for error messages.
+        """
+        labels = list(names) or [f"reference {number}" for number in range(1, len(photos) + 1)]
+        chosen = [self.eyes.face(photo, face, label) for photo, label in zip(photos, labels, strict=True)]
+        features = [self.eyes.features(photo, one) for photo, one in zip(photos, chosen, strict=True)]
+        return Identity(averaged(features), self.eyes.params(photos[0], chosen[0]))
+
+    def place(self, params: FaceParams, size: tuple[int, int]) -> Control:
+        """3D face on the target's frame -> I_3d on a canvas of `size` (width, height)."""
+        view = framed(params, self.eyes.model, size, self.eyes.settings.framing)
+        width, height = size
+        return Control(params, view, render_condition(params, self.eyes.model, height, width, view))
+
+    def identity_tokens(self, features: ReferenceFeatures, batch: int) -> Float[Tensor, "B N D"]:
+        """F'_id of Eq. 8 to 11, repeated for a batch."""
+        dtype, device = self.id_encoder.dtype, self._execution_device
+        tokens = self.id_encoder(
+            features.global_vector.to(device, dtype), features.patches.to(device, dtype)
+        )
+        return tokens.expand(batch, -1, -1)
+
+    def encode_control(self, i_3d: Float[Tensor, "H W"], batch: int) -> Float[Tensor, "B C h w"]:
+        """z_3d: the posterior mode of I_3d in three equal channels, scaled (method.md, point 2)."""
+        picture = (2 * i_3d - 1).expand(1, 3, -1, -1).to(self._execution_device, self.vae.dtype)
+        z_3d = self.vae.encode(picture).latent_dist.mode() * self.vae.config["scaling_factor"]
+        return z_3d.to(self.unet.dtype).expand(batch, -1, -1, -1)
+
+    def encode_prompt(self, prompt: str, batch: int) -> TextCondition:
+        """The prompt through both text encoders, repeated for a batch."""
+        text = encode_text(
+            [prompt], (self.tokenizer, self.tokenizer_2), (self.text_encoder, self.text_encoder_2)
+        )
+        return TextCondition(text.tokens.expand(batch, -1, -1), text.pooled.expand(batch, -1))
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
+        """Latents -> pictures."""
+        scaled = latents.to(self.vae.dtype) / self.vae.config["scaling_factor"]
+        return [to_image(one) for one in self.vae.decode(scaled).sample]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        identity: Identity,
+        params: FaceParams,
+        prompt: str,
+        settings: PortraitSettings | None = None,
+        progress: Progress | None = None,
+    ) -> PortraitSet:
+        """Draw portraits.
+
+        Args:
+            identity: from `identify`.
+            params: pose and expression with the person's shape, from `face3d.predict.condition`.
+            prompt: everything that is not the face.
+            settings: steps, seeds, size ...
+            progress: called after each step with the steps done and the estimate of the clean latents.
+
+        Raises:
+            UsageError: if a setting is out of range.
+        """
+        settings = self._checked(settings or PortraitSettings())
+        clock = _Clock()
+        size = settings.size or self.default_size
+        with clock("render"):
+            control = self.place(params, size)
+        with clock("encode"):
+            conditions = self._conditions(identity, control, prompt, settings.count)
+            without = self._without(conditions, identity) if settings.guidance != 1 else None
+        with clock("denoise"):
+            latents = self._denoise(conditions, without, settings, size, progress)
+        with clock("decode"):
+            images = self.decode(latents)
+        with clock("measure"):
+            portraits = tuple(
+                Portrait(image, settings.seed + number, self.eyes.compare(image, identity.features, control))
+                for number, image in enumerate(images)
+            )
+        self.maybe_free_model_hooks()
+        return PortraitSet(portraits, identity, control, clock.seconds)
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """Width, height the model was trained on."""
+        side = int(self.unet.config["sample_size"]) * 8
+        return side, side
+
+    def _conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
+        return Conditions(
+            text=self.encode_prompt(prompt, count),
+            identity=self.identity_tokens(identity.features, count),
+            z_3d=self.encode_control(control.i_3d, count),
+        )
+
+    def _without(self, conditions: Conditions, identity: Identity) -> Conditions:
+        """Guidance pushes away from: no prompt, nobody in particular, the same 3D face."""
+        nobody = ReferenceFeatures(
+            torch.zeros_like(identity.features.global_vector),
+            torch.zeros_like(identity.features.patches),
+            identity.features.aligned,
+            identity.features.cut,
+        )
+        count = len(conditions.identity)
+        return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), conditions.z_3d)
+
+    def _denoise(
+        self,
+        conditions: Conditions,
+        without: Conditions | None,
+        settings: PortraitSettings,
+        size: tuple[int, int],
+        progress: Progress | None,
+    ) -> Tensor:
+        channels = int(self.unet.config["in_channels"])
+        seeds = [settings.seed + number for number in range(settings.count)]
+        noise = initial_noise((channels, size[1] // 8, size[0] // 8), seeds).to(self._execution_device)
+        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
+        with self.progress_bar(total=settings.steps) as bar:
+
+            def advance(done: int, estimate: Tensor) -> None:
+                bar.update()
+                if progress is not None:
+                    progress(done, estimate)
+
+            networks = Networks(self.unet, self.id_ctrl, self.id_injectors, self.scheduler)
+            return denoise(networks, conditions, without, noise, sampling, advance)
+
+    def _checked(self, settings: PortraitSettings) -> PortraitSettings:
+        width, height = settings.size or self.default_size
+        least = min(self.default_size) // 2
+        if width % STEP or height % STEP or not least <= min(width, height) <= max(width, height) <= MAX_SIDE:
+            raise UsageError(
+                f"unsupported size {width} x {height}; both sides must be multiples of {STEP} "
+                f"from {max(least, STEP)} to {MAX_SIDE}"
+            )
+        limits = {"steps": (1, 1000), "count": (1, 64), "guidance": (0.0, 30.0), "strength": (0.0, 2.0)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(settings, name) <= high:
+                raise UsageError(f"{name} is {getattr(settings, name)}, expected {low} to {high}")
+        return settings

@@ -1,0 +1,157 @@
+"""Sizes and choices of a model, as frozen dataclasses that refuse what they do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from diffpc.errors import UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VAESettings:
+    """Sizes of `diffusers.AutoencoderKL`."""
+
+    latent_channels: int
+    block_out_channels: tuple[int, ...]
+    layers_per_block: int
+    norm_num_groups: int
+    scaling_factor: float
+    """Latents are multiplied by it to have about unit variance."""
+    mid_block_add_attention: bool
+
+
+@dataclass(frozen=True)
+class TextEncoderSettings:
+    """Sizes of a CLIP text encoder."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    projection: int
+    vocabulary: int
+    length: int
+    """Tokens per prompt, the start and end marks included."""
+    activation: str
+
+
+@dataclass(frozen=True)
+class UNetSettings:
+    """Sizes of `diffusers.UNet2DConditionModel` in SDXL's layout."""
+
+    block_out_channels: tuple[int, int, int]
+    layers_per_block: int
+    transformer_layers_per_block: tuple[int, int, int]
+    attention_head_dim: tuple[int, int, int]
+    """Number of heads per level (the library's name for it)."""
+    addition_time_embed_dim: int
+    norm_num_groups: int
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """The base model: SDXL's parts at any size."""
+
+    vae: VAESettings
+    text_encoder: TextEncoderSettings
+    text_encoder_2: TextEncoderSettings
+    unet: UNetSettings
+    size: int
+    """Side in pixels of the images it was trained on."""
+    prediction_type: Literal["epsilon", "v_prediction"]
+    beta_schedule: str
+    rescale_betas_zero_snr: bool
+
+    @property
+    def text_width(self) -> int:
+        """Width of the text tokens: both encoders side by side."""
+        return self.text_encoder.hidden_size + self.text_encoder_2.hidden_size
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """Sizes and forms of ID-Encoder, ID-Ctrl and ID-Injectors."""
+
+    global_width: int
+    """d1, width of the global face vector."""
+    local_width: int
+    """d2, width of the patch features."""
+    tokens: int
+    """Learned queries of the ID-Encoder, 32 in the paper."""
+    layers: int
+    """Decoder layers of the ID-Encoder."""
+    heads: int
+    """Attention heads of the ID-Encoder."""
+    injector: Literal["paper", "gated", "residual"]
+    """Form of the ID-Injector."""
+    kernel: Literal[1, 3]
+    """Kernel of the injectors' convolutions."""
+    sites: Literal["per_concatenation", "per_block"] = "per_concatenation"
+    """Where ID-Injectors sit."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Where a model has seen faces; a target is moved and scaled to lie within (fractions of the picture)."""
+
+    height: tuple[float, float] = (0.0, 10.0)
+    """Least and greatest height of the 3D face, brow to chin."""
+    x: tuple[float, float] = (-10.0, 10.0)
+    """Horizontal place of its centre."""
+    y: tuple[float, float] = (-10.0, 10.0)
+    """Vertical place of its centre."""
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """Which back ends see faces for this model; each is a name of its seam's table."""
+
+    detector: str
+    embedder: str
+    local_features: str
+    predictor: str
+    face_model: str
+    framing: Framing = Framing()
+    """The default leaves every target where it is."""
+    matter: str = "grabcut"
+    """Separates the person from the background."""
+    reference_scale: float = 1.3
+    """Side of the square that the local features see, in sides of the face's box."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A whole model."""
+
+    backbone: BackboneSettings
+    adapter: AdapterSettings
+    faces: FaceSettings
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
+    """Build a settings dataclass from plain values, as read from JSON; lists become tuples.
+
+    Raises:
+        UsageError: for an unknown or missing field; the message lists the valid ones.
+    """
+    known = {field.name for field in fields(kind)}  # pyright: ignore[reportArgumentType] - T is a dataclass
+    place = place or kind.__name__
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UsageError(f"unknown field {unknown[0]!r} in {place}; valid fields: {', '.join(sorted(known))}")
+    hints = get_type_hints(kind)
+    try:
+        return kind(
+            **{name: _convert(hints[name], value, f"{place}.{name}") for name, value in values.items()}
+        )
+    except TypeError as error:
+        raise UsageError(f"{place} is incomplete: {error}") from error
+
+
+def _convert(kind: Any, value: Any, place: str) -> Any:
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        return from_dict(kind, value, place)  # pyright: ignore[reportArgumentType] - a dataclass type
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,58 @@
+"""Checkpoints: safetensors and JSON, complete or not there at all.
+
+A checkpoint is a folder that appears by one rename, so a process killed at any moment leaves the previous one
+whole. Its JSON holds the sha256 of its tensors: a damaged one is recognised and passed over.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PREFIX = "checkpoint-"
+TENSORS = "tensors.safetensors"
+STATE = "state.json"
+
+
+def save(folder: Path, images: int, tensors: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
+    """Write the checkpoint for `images` seen and remove all but the last `keep`."""
+    final = folder / f"{PREFIX}{images:010d}"
+    temporary = folder / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
+    content = {**state, "images": images, "sha256": _sha256(temporary / TENSORS)}
+    (temporary / STATE).write_text(json.dumps(content, indent=1))
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    for old in _folders(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+    """The newest whole checkpoint: its tensors, its state, and a message for each damaged one passed over."""
+    messages: list[str] = []
+    for candidate in reversed(_folders(folder)):
+        try:
+            state = json.loads((candidate / STATE).read_text())
+            if _sha256(candidate / TENSORS) == state["sha256"]:
+                return load_file(candidate / TENSORS), state, messages
+        except (OSError, ValueError, KeyError):
+            pass
+        messages.append(f"{candidate.name} is damaged and was passed over")
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""What every test shares. The import hook comes first: it checks only modules imported after it."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+install_import_hook("diffpc", "beartype.beartype")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never download: a wrong name fails at once
+
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from diffpc.images import read_image  # noqa: E402
+from diffpc.types import Image  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-size", action="store_true", help="also run the tests that need SDXL's full size")
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))  # more threads than cores make small tensors slower
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full-size"):
+        return
+    skip = pytest.mark.skip(reason="needs the memory for SDXL at full size; opt in with --full-size")
+    for item in items:
+        if "full_size" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data and reference manifests, which a plain clone does not have."""
+    folder = Path(os.environ.get("DIFFPC_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set DIFFPC_SHARED to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def astronaut_path() -> Path:
+    """A real photo with one face looking at the camera (NASA, public domain)."""
+    return ROOT / "examples" / "astronaut.jpg"
+
+
+@pytest.fixture(scope="session")
+def astronaut(astronaut_path: Path) -> Image:
+    """That photo's pixels: 512 x 512, RGB, uint8, read-only so that no test spoils it for the others."""
+    image = read_image(astronaut_path)
+    image.setflags(write=False)
+    return image
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """A fresh generator with the same seed for every test."""
+    return np.random.default_rng(0)

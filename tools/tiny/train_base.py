@@ -1,0 +1,69 @@
+"""Train the small model's base (text encoders and UNet) on cached latents; run again to resume.
+
+    python tools/tiny/train_base.py --data runs/tiny/data --folder runs/tiny/base --images 400000
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import CLIPTokenizer
+
+from diffpc.diffusion.backbone import build
+from diffpc.presets import tiny
+from diffpc.train.base import BaseData, BaseTask
+from diffpc.train.loop import JsonLines, LoopSettings, Report, Trainer
+
+
+def read_data(folder: Path, tokenizer: Path) -> BaseData:
+    """What `encode_crops.py` and `caption_crops.py` wrote."""
+    empty = CLIPTokenizer.from_pretrained(tokenizer)("", padding="max_length", truncation=True).input_ids
+    return BaseData(
+        latents=torch.from_numpy(np.load(folder / "latents.npy")),
+        captions=torch.from_numpy(np.load(folder / "captions.npy")),
+        empty=torch.tensor(empty),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=400_000)
+    parser.add_argument("--stop-at", type=int)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    backbone = build(tiny().backbone)
+    backbone.unet.to(memory_format=torch.channels_last)
+    settings = LoopSettings(
+        images=arguments.images,
+        batch=arguments.batch,
+        learning_rate=arguments.learning_rate,
+        schedule="cosine",
+        warmup_images=2_000,
+        ema_images=8_000,
+        betas=(0.9, 0.99),
+        checkpoint_images=4_000,
+    )
+    task = BaseTask(backbone, read_data(arguments.data, arguments.tokenizer))
+    trainer = Trainer(task, settings, arguments.folder)
+    for message in trainer.resume():
+        print(message)
+    log = JsonLines(arguments.folder / "log.jsonl")
+    with tqdm(total=settings.images, initial=trainer.images, unit="img") as bar:
+
+        def report(step: Report) -> None:
+            log(step)
+            bar.update(settings.batch)
+            bar.set_postfix(loss=f"{step.terms['total']:.3f}")
+
+        trainer.run(report, arguments.stop_at)
+
+
+if __name__ == "__main__":
+    main()
