@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    torch.set_num_threads(min(2, os.cpu_count() or 1))  # more threads than cores make small tensors slower
+    torch.set_num_threads(1)  # small tensors: more threads cost more in waiting than they save
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,3 +63,13 @@ def astronaut(astronaut_path: Path) -> Image:
 def random() -> np.random.Generator:
     """A fresh generator with the same seed for every test."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole model at the bundled size with random weights; treat it as read-only."""
+    from tests.pipelines import random_pipeline
+
+    folder = tmp_path_factory.mktemp("model") / "random"
+    random_pipeline().save_pretrained(folder)
+    return folder

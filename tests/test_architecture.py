@@ -15,14 +15,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
 # From the ground floor up. A room imports itself and what is below; two rooms of one floor never import each
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
 GROUND = {"types", "settings", "presets", "errors", "backends"}
-GROUND |= {"files", "images", "tensors", "weights", "provenance"}
+GROUND |= {"files", "images", "tensors", "weights", "provenance", "request"}
 FLOORS = (
     GROUND,
     {"faces"},
     {"face3d", "identity"},
     {"diffusion"},
+    {"framing"},
+    {"eyes"},
     {"pipeline"},
+    {"loading"},
     {""},
+    {"prepare", "replay", "stages"},
+    {"generate"},
     {"train", "curate", "evaluate", "serve"},
     {"cli"},
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -33,6 +33,7 @@ class Likeness:
     """Root mean square difference of the expression coefficients."""
 
 
+@runtime_checkable
 class Wanted(Protocol):
     """What a portrait is held against: its 3D face."""
 
@@ -73,9 +74,9 @@ class Eyes:
             scale=self.settings.reference_scale,
         )
 
-    def face(self, photo: Image, index: int | None, name: str) -> Face:
+    def face(self, photo: Image, index: int | None, name: str, option: str = "--face") -> Face:
         """The one face that is meant; see `faces.detect.choose_face`."""
-        return choose_face(self.detector(photo), index, name, self.detector.tried)
+        return choose_face(self.detector(photo), index, name, self.detector.tried, option)
 
     def features(self, photo: Image, face: Face) -> ReferenceFeatures:
         """F_global and F_local of a face."""

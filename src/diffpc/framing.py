@@ -14,8 +14,7 @@ View: TypeAlias = tuple[float, float, float, float]
 
 
 def framed(params: FaceParams, model: FaceModel, size: tuple[int, int], framing: Framing) -> View:
-    """The largest centred view with the portrait's aspect, moved and scaled so that the face is where the model
-    has seen faces.
+    """The largest centred view of the portrait's aspect, moved and scaled so that the face lies in the ranges.
 
     Args:
         params: the face on its frame.
@@ -27,9 +26,8 @@ def framed(params: FaceParams, model: FaceModel, size: tuple[int, int], framing:
     low, high = points.min(axis=0), points.max(axis=0)
     centre, face_height = (low + high) / 2, float(high[1] - low[1])
     frame_width, frame_height = params.frame
-    height = min(frame_height, frame_width * size[1] / size[0])
-    height = _within(face_height / height, framing.height)
-    height = face_height / height
+    largest = min(frame_height, frame_width * size[1] / size[0])
+    height = face_height / _within(face_height / largest, framing.height)
     width = height * size[0] / size[1]
     x = _within((centre[0] - (frame_width - width) / 2) / width, framing.x)
     y = _within((centre[1] - (frame_height - height) / 2) / height, framing.y)

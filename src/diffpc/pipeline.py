@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from diffpc.diffusion.backbone import TextCondition, encode_text
+from diffpc.diffusion.backbone import TextCondition, downscale, encode_text
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.injector import IDInjectors
 from diffpc.diffusion.sample import Conditions, Networks, Progress, SampleSettings, denoise, initial_noise
@@ -26,14 +26,24 @@ from diffpc.framing import View, framed
 from diffpc.identity.encoder import IDEncoder
 from diffpc.identity.reference import ReferenceFeatures, averaged
 from diffpc.settings import FaceSettings, from_dict
-from diffpc.tensors import to_image, to_tensor
-from diffpc.types import FaceParams, Image
+from diffpc.tensors import to_image
+from diffpc.types import Face, FaceParams, Image
 
 MAX_SIDE = 2048
 """Longest side of a portrait in pixels; beyond it no SDXL-sized UNet keeps a face together."""
 
 STEP = 64
-"""Sides must be multiples of it: the VAE halves them three times and the UNet thrice more, with room to spare."""
+"""Sides must be multiples of it: the VAE halves them three times, the UNet twice more, with room to spare."""
+
+
+LIMITS = {
+    "steps": (1, 1000),
+    "count": (1, 64),
+    "guidance": (1.0, 30.0),
+    "strength": (0.0, 2.0),
+    "seed": (0, 2**63 - 65),
+}
+"""Least and greatest value of each setting; guidance below 1 would draw what the prompt does not say."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,9 @@ class Portrait:
     image: Image
     """RGB, uint8."""
     seed: int
+    prompt: str
+    settings: PortraitSettings
+    """Those that draw this one portrait again: its seed, its size, count 1."""
     likeness: Likeness
     """How well it obeyed, as the model's own eyes see it."""
 
@@ -97,23 +110,29 @@ class PortraitSettings:
 
 
 @dataclass
-class _Clock:
+class Clock:
     """Sums the seconds of each stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
+    def __call__(self, stage: str) -> Generator[None]:
         started = time.perf_counter()
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 4)
 
 
 class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
-    """The whole system. Saving, loading, offload, devices and progress bars are diffusers' own."""
+    """The whole system. Saving, loading, offload, devices and progress bars are diffusers' own.
 
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->id_encoder->id_ctrl->unet->vae"
-    _exclude_from_cpu_offload = ["id_ctrl", "id_injectors"]
+    Model offload: what is named in the sequence goes when its successor comes. ID-Ctrl and ID-Injectors take
+    turns with the UNet at every step, so they are not named: they come once and stay until the image is done.
+    Sequential offload: torch's MultiheadAttention reads weights that no hook brings, so the small ID-Encoder
+    stays on the device.
+    """
+
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->id_encoder->unet->vae"
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["id_encoder"]
 
     def __init__(
         self,
@@ -128,6 +147,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         id_ctrl: IDCtrl,
         id_injectors: IDInjectors,
         faces: dict[str, Any] | None = None,
+        defaults: dict[str, Any] | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -143,6 +163,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             id_ctrl: copy of the UNet's encoder.
             id_injectors: modulation of the UNet's decoder.
             faces: fields of `settings.FaceSettings`: which back ends see faces.
+            defaults: fields of `PortraitSettings` that suit this model better than the general defaults.
         """
         super().__init__()
         self.register_modules(
@@ -157,7 +178,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             id_ctrl=id_ctrl,
             id_injectors=id_injectors,
         )
-        self.register_to_config(faces=faces or {})
+        self.register_to_config(faces=faces or {}, defaults=defaults or {})
+        self.set_progress_bar_config(disable=None)  # None: only on a terminal
         self._eyes: Eyes | None = None
 
     @property
@@ -168,7 +190,9 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             self._eyes = Eyes(settings)
         return self._eyes
 
-    def identify(self, photos: Sequence[Image], face: int | None = None, names: Sequence[str] = ()) -> Identity:
+    def identify(
+        self, photos: Sequence[Image], face: int | None = None, names: Sequence[str] = ()
+    ) -> Identity:
         """One or several photos of a person -> identity.
 
         Args:
@@ -177,7 +201,18 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             names: of the photos, for error messages.
         """
         labels = list(names) or [f"reference {number}" for number in range(1, len(photos) + 1)]
-        chosen = [self.eyes.face(photo, face, label) for photo, label in zip(photos, labels, strict=True)]
+        return self.describe(
+            photos, [self.eyes.face(photo, face, label) for photo, label in zip(photos, labels, strict=True)]
+        )
+
+    def describe(self, photos: Sequence[Image], chosen: Sequence[Face]) -> Identity:
+        """As `identify`, of faces that were found before, one per photo.
+
+        Raises:
+            UsageError: if there is no photo.
+        """
+        if not photos:
+            raise UsageError("no reference photo; give at least one")
         features = [self.eyes.features(photo, one) for photo, one in zip(photos, chosen, strict=True)]
         return Identity(averaged(features), self.eyes.params(photos[0], chosen[0]))
 
@@ -187,31 +222,38 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         width, height = size
         return Control(params, view, render_condition(params, self.eyes.model, height, width, view))
 
+    @torch.no_grad()
     def identity_tokens(self, features: ReferenceFeatures, batch: int) -> Float[Tensor, "B N D"]:
         """F'_id of Eq. 8 to 11, repeated for a batch."""
         dtype, device = self.id_encoder.dtype, self._execution_device
-        tokens = self.id_encoder(
-            features.global_vector.to(device, dtype), features.patches.to(device, dtype)
-        )
+        tokens = self.id_encoder(features.global_vector.to(device, dtype), features.patches.to(device, dtype))
         return tokens.expand(batch, -1, -1)
 
+    @torch.no_grad()
     def encode_control(self, i_3d: Float[Tensor, "H W"], batch: int) -> Float[Tensor, "B C h w"]:
         """z_3d: the posterior mode of I_3d in three equal channels, scaled (method.md, point 2)."""
-        picture = (2 * i_3d - 1).expand(1, 3, -1, -1).to(self._execution_device, self.vae.dtype)
-        z_3d = self.vae.encode(picture).latent_dist.mode() * self.vae.config["scaling_factor"]
+        with self._vae_in_range():
+            picture = (2 * i_3d - 1).expand(1, 3, -1, -1).to(self._execution_device, self.vae.dtype)
+            z_3d = self.vae.encode(picture).latent_dist.mode() * self.vae.config["scaling_factor"]
         return z_3d.to(self.unet.dtype).expand(batch, -1, -1, -1)
 
+    @torch.no_grad()
     def encode_prompt(self, prompt: str, batch: int) -> TextCondition:
         """The prompt through both text encoders, repeated for a batch."""
         text = encode_text(
-            [prompt], (self.tokenizer, self.tokenizer_2), (self.text_encoder, self.text_encoder_2)
+            [prompt],
+            (self.tokenizer, self.tokenizer_2),
+            (self.text_encoder, self.text_encoder_2),
+            self._execution_device,
         )
         return TextCondition(text.tokens.expand(batch, -1, -1), text.pooled.expand(batch, -1))
 
+    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
-        """Latents -> pictures."""
-        scaled = latents.to(self.vae.dtype) / self.vae.config["scaling_factor"]
-        return [to_image(one) for one in self.vae.decode(scaled).sample]
+        """Latents, the final ones or a preview's, -> pictures."""
+        with self._vae_in_range():
+            scaled = (latents / self.vae.config["scaling_factor"]).to(self._execution_device, self.vae.dtype)
+            return [to_image(one) for one in self.vae.decode(scaled).sample]
 
     @torch.no_grad()
     def __call__(
@@ -234,8 +276,9 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         Raises:
             UsageError: if a setting is out of range.
         """
-        settings = self._checked(settings or PortraitSettings())
-        clock = _Clock()
+        settings = settings or PortraitSettings()
+        check_settings(settings, self.default_size)
+        clock = Clock()
         size = settings.size or self.default_size
         with clock("render"):
             control = self.place(params, size)
@@ -247,9 +290,16 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         with clock("decode"):
             images = self.decode(latents)
         with clock("measure"):
+            seeds = [settings.seed + number for number in range(settings.count)]
             portraits = tuple(
-                Portrait(image, settings.seed + number, self.eyes.compare(image, identity.features, control))
-                for number, image in enumerate(images)
+                Portrait(
+                    image,
+                    seed,
+                    prompt,
+                    replace(settings, seed=seed, count=1, size=size),
+                    self.eyes.compare(image, identity.features, control),
+                )
+                for image, seed in zip(images, seeds, strict=True)
             )
         self.maybe_free_model_hooks()
         return PortraitSet(portraits, identity, control, clock.seconds)
@@ -257,8 +307,20 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     @property
     def default_size(self) -> tuple[int, int]:
         """Width, height the model was trained on."""
-        side = int(self.unet.config["sample_size"]) * 8
+        side = int(self.unet.config["sample_size"]) * downscale(self.vae)
         return side, side
+
+    @contextmanager
+    def _vae_in_range(self) -> Generator[None]:
+        """Within the context a VAE that overflows float16 (`force_upcast`, as SDXL's) runs in float32."""
+        narrow = self.vae.dtype == torch.float16 and bool(self.vae.config["force_upcast"])
+        if narrow:
+            self.vae.to(torch.float32)
+        try:
+            yield
+        finally:
+            if narrow:
+                self.vae.to(torch.float16)
 
     def _conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
         return Conditions(
@@ -288,9 +350,12 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     ) -> Tensor:
         channels = int(self.unet.config["in_channels"])
         seeds = [settings.seed + number for number in range(settings.count)]
-        noise = initial_noise((channels, size[1] // 8, size[0] // 8), seeds).to(self._execution_device)
+        scale = downscale(self.vae)
+        shape = (channels, size[1] // scale, size[0] // scale)
+        noise = initial_noise(shape, seeds).to(self._execution_device)
         sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
-        with self.progress_bar(total=settings.steps) as bar:
+        progress_bar: Any = self.progress_bar  # Any: declared as a partial of itself
+        with progress_bar(total=settings.steps) as bar:
 
             def advance(done: int, estimate: Tensor) -> None:
                 bar.update()
@@ -300,16 +365,24 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             networks = Networks(self.unet, self.id_ctrl, self.id_injectors, self.scheduler)
             return denoise(networks, conditions, without, noise, sampling, advance)
 
-    def _checked(self, settings: PortraitSettings) -> PortraitSettings:
-        width, height = settings.size or self.default_size
-        least = min(self.default_size) // 2
-        if width % STEP or height % STEP or not least <= min(width, height) <= max(width, height) <= MAX_SIDE:
-            raise UsageError(
-                f"unsupported size {width} x {height}; both sides must be multiples of {STEP} "
-                f"from {max(least, STEP)} to {MAX_SIDE}"
-            )
-        limits = {"steps": (1, 1000), "count": (1, 64), "guidance": (0.0, 30.0), "strength": (0.0, 2.0)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(settings, name) <= high:
-                raise UsageError(f"{name} is {getattr(settings, name)}, expected {low} to {high}")
-        return settings
+
+def check_settings(settings: PortraitSettings, default_size: tuple[int, int]) -> None:
+    """Refuse settings out of range.
+
+    Args:
+        settings: what is asked for.
+        default_size: width, height in pixels that the model was trained on.
+
+    Raises:
+        UsageError: naming the value and the range.
+    """
+    width, height = settings.size or default_size
+    least = min(default_size) // 2
+    if width % STEP or height % STEP or not least <= min(width, height) <= max(width, height) <= MAX_SIDE:
+        raise UsageError(
+            f"unsupported size {width} x {height}; both sides must be multiples of {STEP} "
+            f"from {max(least, STEP)} to {MAX_SIDE}"
+        )
+    for name, (low, high) in LIMITS.items():
+        if not low <= getattr(settings, name) <= high:
+            raise UsageError(f"{name} is {getattr(settings, name)}, expected {low} to {high}")

@@ -77,7 +77,7 @@ def tiny() -> ModelSettings:
                 block_out_channels=(24, 48, 96, 128),
                 layers_per_block=1,
                 norm_num_groups=8,
-                scaling_factor=1.0,
+                scaling_factor=1.0763,
                 mid_block_add_attention=False,
             ),
             text_encoder=TextEncoderSettings(
@@ -120,8 +120,9 @@ def tiny() -> ModelSettings:
             local_features="dlib",
             predictor="light",
             face_model="light",
-            framing=Framing(height=(0.42, 0.62), x=(0.42, 0.58), y=(0.48, 0.64)),
+            framing=Framing(height=(0.56, 0.75), x=(0.4, 0.6), y=(0.48, 0.63)),
             reference_scale=1.7,
+            matter="none",
         ),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from diffpc.errors import UsageError
 
@@ -132,26 +133,69 @@ class ModelSettings:
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
-    """Build a settings dataclass from plain values, as read from JSON; lists become tuples.
+    """Build a settings dataclass from plain values, as read from JSON; lists become tuples, integers floats.
+
+    Args:
+        kind: the dataclass.
+        values: its fields; those with a default may be missing.
+        place: what to call it in messages; by default the class's name.
 
     Raises:
-        UsageError: for an unknown or missing field; the message lists the valid ones.
+        UsageError: for an unknown or missing field, or a value of the wrong type; the message says what is
+            expected.
     """
-    known = {field.name for field in fields(kind)}  # pyright: ignore[reportArgumentType] - T is a dataclass
     place = place or kind.__name__
-    unknown = sorted(set(values) - known)
+    known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType] - a dataclass
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise UsageError(f"unknown field {unknown[0]!r} in {place}; valid fields: {', '.join(sorted(known))}")
+    lacking = [
+        name
+        for name, field in known.items()
+        if name not in values and field.default is MISSING and field.default_factory is MISSING
+    ]
+    if lacking:
+        raise UsageError(f"{place} is incomplete; add: {', '.join(lacking)}")
     hints = get_type_hints(kind)
-    try:
-        return kind(
-            **{name: _convert(hints[name], value, f"{place}.{name}") for name, value in values.items()}
-        )
-    except TypeError as error:
-        raise UsageError(f"{place} is incomplete: {error}") from error
+    return kind(**{name: _convert(hints[name], value, f"{place}.{name}") for name, value in values.items()})
 
 
 def _convert(kind: Any, value: Any, place: str) -> Any:
+    origin = get_origin(kind)
+    if is_dataclass(kind) and isinstance(value, kind):  # pyright: ignore[reportArgumentType] - a class
+        return value
     if is_dataclass(kind) and isinstance(value, Mapping):
         return from_dict(kind, value, place)  # pyright: ignore[reportArgumentType] - a dataclass type
-    return tuple(value) if isinstance(value, list) else value
+    if origin is tuple and isinstance(value, list | tuple):
+        return _convert_tuple(get_args(kind), list(value), place)
+    if origin in (Union, UnionType):
+        choices = [one for one in get_args(kind) if one is not NoneType]
+        return None if value is None else _convert(choices[0], value, place)
+    if origin is Literal and value in get_args(kind) and not isinstance(value, bool):
+        return value
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:  # a bool is no int here
+        return value
+    raise UsageError(f"{place} is {value!r}, expected {_described(kind)}")
+
+
+def _convert_tuple(kinds: tuple[Any, ...], values: list[Any], place: str) -> tuple[Any, ...]:
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(values)
+    if len(kinds) != len(values):
+        raise UsageError(f"{place} is {values!r}, expected {len(kinds)} values")
+    return tuple(
+        _convert(kind, value, f"{place}[{number}]")
+        for number, (kind, value) in enumerate(zip(kinds, values, strict=True))
+    )
+
+
+def _described(kind: Any) -> str:
+    """A type in words."""
+    if get_origin(kind) is Literal:
+        return "one of: " + ", ".join(repr(one) for one in get_args(kind))
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    if kind in words:
+        return words[kind]
+    return "a list" if get_origin(kind) is tuple else f"the fields of {getattr(kind, '__name__', kind)}"

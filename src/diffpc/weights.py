@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from diffpc.errors import InputError
@@ -107,15 +108,20 @@ def load_weights(path: Path | str, dtype: torch.dtype | None = torch.float32) ->
         InputError: if the file is missing, cut short or no safetensors file.
     """
     path = _weight_file(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such weight file; check the path or {_REMEDY}")
-    try:
+    with _whole(path):
         state = safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: is not a whole safetensors file ({_cause(path, error)}); {_REMEDY}"
-        ) from error
     return state if dtype is None else _cast(state, dtype)
+
+
+def weight_keys(path: Path | str) -> list[str]:
+    """Return the names of the tensors in a safetensors file without reading them: a quick check of the file.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    path = _weight_file(path)
+    with _whole(path), safe_open(path, framework="pt") as tensors:
+        return list(tensors.keys())
 
 
 def load_into(module: nn.Module, path: Path | str) -> None:
@@ -156,6 +162,19 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
 def _few(items: list[str]) -> str:
     more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
     return ", ".join(sorted(items)[:_LISTED]) + more
+
+
+@contextmanager
+def _whole(path: Path) -> Generator[None]:
+    """Turn what reading a missing or damaged weight file raises into an InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such weight file; check the path or {_REMEDY}")
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: is not a whole safetensors file ({_cause(path, error)}); {_REMEDY}"
+        ) from error
 
 
 def _weight_file(path: Path | str) -> Path:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
-from diffpc.face3d.framing import RESOLUTION
 from diffpc.face3d.light import load_light_model
 from diffpc.face3d.light_predictor import PredictorSettings
 from diffpc.weights import half, save_weights
-from tools.face3d.train_predictor import encoder_settings
+from tools.face3d.train_predictor import Schedule, encoder_settings
 
 
 def export(checkpoint: Path, folder: Path) -> Path:
@@ -23,7 +22,9 @@ def export(checkpoint: Path, folder: Path) -> Path:
         f"trained by tools/face3d/train_predictor.py on {state['seen']} augmented crops of Labeled Faces "
         "in the Wild, persons of peopleDevTrain.txt; labels: MediaPipe's face landmarker (Apache-2.0)"
     )
-    settings = PredictorSettings(encoder_settings(load_light_model()), RESOLUTION, source)
+    # Midway the pictures are smaller, and the weights know only their last size.
+    resolution = Schedule().resolution(state["seen"] - 1)
+    settings = PredictorSettings(encoder_settings(load_light_model()), resolution, source)
     return save_weights(folder, half(state["encoder"]), asdict(settings))
 
 

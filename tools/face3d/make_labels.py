@@ -7,7 +7,7 @@ The task file (Apache-2.0) is MediaPipe's; mediapipe does not carry it. Note tha
 metrics to their maker: label on a machine where that is fine, or without a network.
 
 landmarks.npz: `image` (N,) path below the folder; `points` (N, 478, 3) int16, sixteenths of a pixel, x right,
-y down, z to the back; `blendshapes` (N, 52) uint16, 1/65535; `pose` (N, 4, 4) float32, canonical face to camera.
+y down, z back; `blendshapes` (N, 52) uint16, 1/65535; `pose` (N, 4, 4) float32, canonical face to camera.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def photos(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def landmarker(task: Path) -> Any:  # noqa: ANN401 - mediapipe is optional and untyped
+def landmarker(task: Path) -> Any:
     """MediaPipe's face landmarker for single photos."""
     require("mediapipe", "labels")
     vision = require("mediapipe.tasks.python.vision", "labels")
@@ -95,7 +95,7 @@ def landmarker(task: Path) -> Any:  # noqa: ANN401 - mediapipe is optional and u
     return vision.FaceLandmarker.create_from_options(options)
 
 
-def label(finder: Any, name: str, image: Image) -> Label | None:  # noqa: ANN401 - a landmarker()
+def label(finder: Any, name: str, image: Image) -> Label | None:
     """The largest face's label; None without a face."""
     mediapipe = require("mediapipe", "labels")
     result = finder.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image))

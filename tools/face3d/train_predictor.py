@@ -34,9 +34,9 @@ CAMERA_SCALE = 0.85
 class Schedule:
     """Small pictures first: they are cheap, and the pose is learnt from them as well."""
 
-    images: int = 300_000
+    images: int = 110_000
     batch: int = 48
-    resolutions: tuple[tuple[float, int], ...] = ((0.5, 80), (1.0, 112))
+    resolutions: tuple[tuple[float, int], ...] = ((0.75, 80), (1.0, 96))
     """(share of the training by which it ends, side in pixels)"""
     rate: float = 2e-3
     warm_up: int = 5_000

@@ -1,6 +1,6 @@
 """Write captions for the prepared crops and learn the small vocabulary from them.
 
-    python tools/tiny/caption_crops.py --lfw DATA/lfw --data runs/tiny/data --tokenizer FOLDER
+python tools/tiny/caption_crops.py --lfw DATA/lfw --data runs/tiny/data --tokenizer FOLDER
 """
 
 import argparse
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from captions import background_of, caption
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 PER_CROP = 6
 VOCABULARY = 1024
 LENGTH = 32
+CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 WORDS = (
     "outdoors indoors in a park on the beach at night city street studio light sunset snow rain forest office garden "
     "shirt jacket dress sweater coat scarf uniform red blue green yellow black white orange purple pink brown grey "
@@ -31,27 +32,26 @@ def learn_vocabulary(texts: list[str], folder: Path) -> None:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(pattern=_clip_pattern(), behavior="removed", invert=True),
+            pre_tokenizers.Split(pattern=Regex(CLIP_PATTERN), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 2 - len(alphabet), initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=VOCABULARY - 2 - len(alphabet),
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     _save_clip_files(json.loads(tokenizer.to_str())["model"], alphabet, folder)
 
 
-def _clip_pattern() -> "object":
-    from tokenizers import Regex
-
-    return Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
-
-
 def _save_clip_files(model: dict, alphabet: list[str], folder: Path) -> None:
     """CLIP's order: single bytes, bytes that end a word, merges, then the two marks."""
-    merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
+    merges = [
+        tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]
+    ]
     pieces = alphabet + [f"{byte}</w>" for byte in alphabet]
     pieces += [piece for piece in ("".join(merge) for merge in merges) if piece not in set(pieces)]
     pieces = pieces[: VOCABULARY - 2]
@@ -62,7 +62,9 @@ def _save_clip_files(model: dict, alphabet: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(merge) for merge in merges) + "\n")
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(" ".join(merge) for merge in merges) + "\n"
+    )
 
 
 def main() -> None:
@@ -83,14 +85,21 @@ def main() -> None:
     flat = [text for group in texts for text in group]
     learn_vocabulary(flat + [WORDS] * 50, arguments.tokenizer)
     tokenizer = CLIPTokenizer(
-        vocab=str(arguments.tokenizer / "vocab.json"), merges=str(arguments.tokenizer / "merges.txt"), model_max_length=LENGTH
+        vocab=str(arguments.tokenizer / "vocab.json"),
+        merges=str(arguments.tokenizer / "merges.txt"),
+        model_max_length=LENGTH,
     )
     tokenizer.save_pretrained(arguments.tokenizer)
     ids = tokenizer(flat, padding="max_length", truncation=True, max_length=LENGTH).input_ids
     np.save(arguments.data / "captions.npy", np.array(ids, np.int16).reshape(len(rows), PER_CROP, LENGTH))
     (arguments.data / "captions.json").write_text(json.dumps(texts))
     print(f"{len(rows)} x {PER_CROP} captions; for example: {flat[:3]}")
-    print(tokenizer.tokenize(flat[0]), "|", tokenizer.tokenize("An astronaut on the moon, café!"), tokenizer.decode(ids[0]))
+    print(
+        tokenizer.tokenize(flat[0]),
+        "|",
+        tokenizer.tokenize("An astronaut on the moon, café!"),
+        tokenizer.decode(ids[0]),
+    )
 
 
 if __name__ == "__main__":

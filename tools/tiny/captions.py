@@ -29,7 +29,9 @@ MOODS = {
 
 def background_of(crop: np.ndarray) -> str | None:
     """A colour word for the crop's upper corners (H, W, 3) uint8, or None where they are mixed."""
-    corners = np.concatenate([crop[2:48, 2:20].reshape(-1, 3), crop[2:48, -20:-2].reshape(-1, 3)]).astype(float)
+    corners = np.concatenate([crop[2:48, 2:20].reshape(-1, 3), crop[2:48, -20:-2].reshape(-1, 3)]).astype(
+        float
+    )
     if corners.std(axis=0).mean() > 55:
         return None
     red, green, blue = np.median(corners, axis=0)
@@ -91,7 +93,9 @@ def mood(row: dict[str, str], draw: random.Random) -> str | None:
 
 def caption(row: dict[str, str], background: str | None, draw: random.Random) -> str:
     """One sentence about one photo."""
-    opening = draw.choice(["a photo of ", "a portrait of ", "a portrait photo of ", "a picture of ", "photo of ", ""])
+    opening = draw.choice(
+        ["a photo of ", "a portrait of ", "a portrait photo of ", "a picture of ", "photo of ", ""]
+    )
     text = opening + subject(row, draw)
     kept = [phrase for phrase in looks(row) if draw.random() < 0.8]
     draw.shuffle(kept)

@@ -1,8 +1,9 @@
 """What the adapter is told of every training photo: identity features of the person, and I_3d of each crop.
 
-Reads the rows of `prepare.py` and the face parameters of `tools/face3d`; writes `references.npz` (per photo: global
-vector, patch features, detected or not) and `renders.npy` (N, 128, 128) uint8, one I_3d per crop. The photos go
-through the product's own detector, matte and alignment, so that training sees what inference will.
+Reads the rows of `prepare.py` and the face parameters of `tools/face3d`; writes `references.npz` (per photo:
+global vector, patch features, landmarks, detected or not) and `renders.npy` (N, 128, 128) uint8, one I_3d per
+crop. The photos go through the product's own detector, matte and alignment, so that training sees what inference
+will.
 
     python tools/tiny/encode_references.py --lfw DATA/lfw --data runs/tiny/data --params FILE
 """
@@ -30,7 +31,7 @@ SIDE = 128
 
 
 def encode_photos(lfw: Path, photos: list[str], output: Path) -> None:
-    """Identity features of every photo; those without a detected face are marked."""
+    """Identity features and landmarks (layout eye_corners_nose) of every photo; those without a face are marked."""
     faces = tiny().faces
     tools = ReferenceTools(
         embedder=load_embedder(faces.embedder),
@@ -39,7 +40,7 @@ def encode_photos(lfw: Path, photos: list[str], output: Path) -> None:
         scale=faces.reference_scale,
     )
     detector = load_detector(faces.detector)
-    vectors, patches, found = [], [], []
+    vectors, patches, landmarks, found = [], [], [], []
     for name in tqdm(photos, unit="photo"):
         image = read_image(lfw / "images" / name)
         face = central_face(detector(image))
@@ -47,12 +48,14 @@ def encode_photos(lfw: Path, photos: list[str], output: Path) -> None:
         features = reference_features(image, face, tools) if face else None
         vectors.append(features.global_vector[0] if features else torch.zeros(1, 128))
         patches.append(features.patches[0].half() if features else torch.zeros(64, 133).half())
+        landmarks.append(face.landmarks if face else np.zeros((5, 2)))
     np.savez(
         output,
         image=np.array(photos),
         found=np.array(found),
         vectors=torch.stack(vectors).numpy(),
         patches=torch.stack(patches).numpy(),
+        landmarks=np.stack(landmarks).astype(np.float32),
     )
 
 
@@ -104,7 +107,7 @@ def main() -> None:
     parser.add_argument("--lfw", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--per-person", type=int, default=12)
+    parser.add_argument("--per-person", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = json.loads((arguments.data / "crops.json").read_text())["rows"]

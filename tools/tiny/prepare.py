@@ -30,7 +30,14 @@ def persons(lfw: Path, split: str) -> list[str]:
 
 def black_share(crop: np.ndarray) -> float:
     """Share of exactly black pixels among those of the border, where the wedges are."""
-    border = np.concatenate([crop[:4].reshape(-1, 3), crop[-4:].reshape(-1, 3), crop[:, :4].reshape(-1, 3), crop[:, -4:].reshape(-1, 3)])
+    border = np.concatenate(
+        [
+            crop[:4].reshape(-1, 3),
+            crop[-4:].reshape(-1, 3),
+            crop[:, :4].reshape(-1, 3),
+            crop[:, -4:].reshape(-1, 3),
+        ]
+    )
     return float((border.max(axis=1) <= 2).mean())
 
 
@@ -56,7 +63,9 @@ def random_box(draw: random.Random) -> tuple[float, float, float]:
     return slack + draw.uniform(-shift, shift), slack + draw.uniform(-shift, shift), side
 
 
-def crops_of(photo: Image.Image, draw: random.Random) -> list[tuple[np.ndarray, tuple[float, float, float], bool]]:
+def crops_of(
+    photo: Image.Image, draw: random.Random
+) -> list[tuple[np.ndarray, tuple[float, float, float], bool]]:
     """Up to two crops of one photo that show no wedge."""
     found = []
     for mirrored, boxes in ((False, [central_box()]), (True, [random_box(draw) for _ in range(TRIES)])):

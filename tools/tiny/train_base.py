@@ -1,6 +1,6 @@
 """Train the small model's base (text encoders and UNet) on cached latents; run again to resume.
 
-    python tools/tiny/train_base.py --data runs/tiny/data --folder runs/tiny/base --images 400000
+python tools/tiny/train_base.py --data runs/tiny/data --folder runs/tiny/base --images 400000
 """
 
 import argparse
@@ -8,22 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
-from transformers import CLIPTokenizer
+from parts import empty_prompt, report_to
 
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
 from diffpc.train.base import BaseData, BaseTask
-from diffpc.train.loop import JsonLines, LoopSettings, Report, Trainer
+from diffpc.train.loop import LoopSettings, Trainer
 
 
 def read_data(folder: Path, tokenizer: Path) -> BaseData:
     """What `encode_crops.py` and `caption_crops.py` wrote."""
-    empty = CLIPTokenizer.from_pretrained(tokenizer)("", padding="max_length", truncation=True).input_ids
     return BaseData(
         latents=torch.from_numpy(np.load(folder / "latents.npy")),
         captions=torch.from_numpy(np.load(folder / "captions.npy")),
-        empty=torch.tensor(empty),
+        empty=empty_prompt(tokenizer),
     )
 
 
@@ -54,15 +52,7 @@ def main() -> None:
     trainer = Trainer(task, settings, arguments.folder)
     for message in trainer.resume():
         print(message)
-    log = JsonLines(arguments.folder / "log.jsonl")
-    with tqdm(total=settings.images, initial=trainer.images, unit="img") as bar:
-
-        def report(step: Report) -> None:
-            log(step)
-            bar.update(settings.batch)
-            bar.set_postfix(loss=f"{step.terms['total']:.3f}")
-
-        trainer.run(report, arguments.stop_at)
+    report_to(trainer, arguments.folder, arguments.stop_at)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The base model: SDXL's components, built from settings at any size, and its text encoding."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -47,44 +48,46 @@ def build_vae(settings: BackboneSettings) -> AutoencoderKL:
     """SDXL's autoencoder at the size of the settings; every level but the last halves the side."""
     vae = settings.vae
     levels = len(vae.block_out_channels)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=vae.block_out_channels,
-        layers_per_block=vae.layers_per_block,
-        latent_channels=vae.latent_channels,
-        norm_num_groups=vae.norm_num_groups,
-        scaling_factor=vae.scaling_factor,
-        mid_block_add_attention=vae.mid_block_add_attention,
-        sample_size=settings.size,
-    )
+    arguments: dict[str, Any] = {  # Any: the library declares tuples of one entry
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": vae.block_out_channels,
+        "layers_per_block": vae.layers_per_block,
+        "latent_channels": vae.latent_channels,
+        "norm_num_groups": vae.norm_num_groups,
+        "scaling_factor": vae.scaling_factor,
+        "mid_block_add_attention": vae.mid_block_add_attention,
+        "sample_size": settings.size,
+    }
+    return AutoencoderKL(**arguments)
 
 
 def build_unet(settings: BackboneSettings) -> UNet2DConditionModel:
     """SDXL's UNet (one plain and two attention levels, pooled text and sizes added to the time)."""
     unet = settings.unet
     pooled = settings.text_encoder_2.projection
-    return UNet2DConditionModel(
-        sample_size=settings.size // 8,
-        in_channels=settings.vae.latent_channels,
-        out_channels=settings.vae.latent_channels,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=unet.block_out_channels,
-        layers_per_block=unet.layers_per_block,
-        transformer_layers_per_block=unet.transformer_layers_per_block,
-        attention_head_dim=unet.attention_head_dim,
-        cross_attention_dim=settings.text_width,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=unet.addition_time_embed_dim,
-        projection_class_embeddings_input_dim=pooled + 6 * unet.addition_time_embed_dim,
-        norm_num_groups=unet.norm_num_groups,
-    )
+    arguments: dict[str, Any] = {  # Any: the library declares tuples of one entry
+        "sample_size": settings.size // 2 ** (len(settings.vae.block_out_channels) - 1),
+        "in_channels": settings.vae.latent_channels,
+        "out_channels": settings.vae.latent_channels,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": unet.block_out_channels,
+        "layers_per_block": unet.layers_per_block,
+        "transformer_layers_per_block": unet.transformer_layers_per_block,
+        "attention_head_dim": unet.attention_head_dim,
+        "cross_attention_dim": settings.text_width,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": unet.addition_time_embed_dim,
+        "projection_class_embeddings_input_dim": pooled + 6 * unet.addition_time_embed_dim,
+        "norm_num_groups": unet.norm_num_groups,
+    }
+    return UNet2DConditionModel(**arguments)
 
 
 def build_scheduler(settings: BackboneSettings) -> DDIMScheduler:
-    """DDIM with trailing spacing that ends at the clean image, as SDXL-Lightning needs it (method.md, point 14)."""
+    """DDIM, trailing, ending at the clean image, as SDXL-Lightning needs it (method.md, point 14)."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -98,13 +101,26 @@ def build_scheduler(settings: BackboneSettings) -> DDIMScheduler:
     )
 
 
+def downscale(vae: AutoencoderKL) -> int:
+    """Pixels per latent along a side: 8 for SDXL."""
+    return 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+
 def encode_text(
     prompts: list[str],
     tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
     encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection],
+    device: torch.device | None = None,
 ) -> TextCondition:
-    """Prompts as SDXL sees them; longer ones are cut at the tokenizers' length."""
-    device = encoders[0].device
+    """Prompts as SDXL sees them; longer ones are cut at the tokenizers' length.
+
+    Args:
+        prompts: one per row.
+        tokenizers: of both encoders.
+        encoders: the text encoders.
+        device: where they run; None is where they are, which differs while they are offloaded.
+    """
+    device = device or encoders[0].device
     token_ids = [
         tokenizer(
             prompts,
@@ -119,9 +135,11 @@ def encode_text(
 
 
 def encode_token_ids(
-    first: Tensor, second: Tensor, encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection]
+    first: Int[Tensor, "B T"],
+    second: Int[Tensor, "B T"],
+    encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection],
 ) -> TextCondition:
-    """Token ids (B, T) int64 of both vocabularies -> text condition."""
+    """Token ids of both vocabularies -> text condition."""
     output = encoders[0](first, output_hidden_states=True)
     output_2 = encoders[1](second, output_hidden_states=True)
     tokens = torch.cat([output.hidden_states[-2], output_2.hidden_states[-2]], dim=-1)
@@ -135,7 +153,6 @@ def size_conditions(height: int, width: int, batch: int, like: Tensor) -> Float[
 
 
 def _text_config(settings: TextEncoderSettings) -> CLIPTextConfig:
-    marks = {"bos_token_id": settings.vocabulary - 2, "eos_token_id": settings.vocabulary - 1}
     return CLIPTextConfig(
         vocab_size=settings.vocabulary,
         hidden_size=settings.hidden_size,
@@ -146,5 +163,6 @@ def _text_config(settings: TextEncoderSettings) -> CLIPTextConfig:
         hidden_act=settings.activation,
         projection_dim=settings.projection,
         pad_token_id=settings.vocabulary - 1,
-        **marks,
+        bos_token_id=settings.vocabulary - 2,
+        eos_token_id=settings.vocabulary - 1,
     )

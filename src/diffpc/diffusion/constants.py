@@ -1,14 +1,15 @@
 """Keys and values of inputs that stay the same over all steps, computed once per image.
 
 Text in the UNet and identity tokens in ID-Ctrl do not change while an image is denoised, but their projections
-are computed at every step: at SDXL size one eighth of a step's weight reads. The result is the same bit for bit.
+are computed at every step: at SDXL size one eighth of a step's weight reads. The result is the same bit for
+bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
 
@@ -29,17 +30,23 @@ class ConstantKeysValues:
         query = _split(attn.to_q(hidden_states), attn.heads)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value)
         merged = mixed.transpose(1, 2).flatten(2).to(query.dtype)
-        return attn.to_out[1](attn.to_out[0](merged))
+        project, drop = cast(nn.ModuleList, attn.to_out)
+        return drop(project(merged))
 
 
 @contextmanager
-def constant_keys_values(*networks: nn.Module) -> Iterator[None]:
-    """Within the context, cross-attention inputs of the networks are taken to be those of the first step."""
-    attentions = [
+def constant_keys_values(*networks: nn.Module) -> Generator[None]:
+    """Within the context, the networks' cross-attention inputs are taken to be those of the first step.
+
+    Only plain attention is replaced: an IP-Adapter's processors, say, stay as they are.
+    """
+    attentions: list[Any] = [  # Any: declared to hold two kinds of processors only
         module
         for network in networks
         for module in network.modules()
-        if isinstance(module, Attention) and module.is_cross_attention
+        if isinstance(module, Attention)
+        and module.is_cross_attention
+        and type(cast(object, module.processor)) is AttnProcessor2_0
     ]
     before = [attention.processor for attention in attentions]
     for attention in attentions:
@@ -53,5 +60,3 @@ def constant_keys_values(*networks: nn.Module) -> Iterator[None]:
 
 def _split(states: Tensor, heads: int) -> Tensor:
     return states.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-

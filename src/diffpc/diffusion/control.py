@@ -1,22 +1,33 @@
-"""ID-Ctrl: a trainable copy of the UNet's encoder that aligns identity tokens with the 3D face (Eq. 12 to 14)."""
+"""ID-Ctrl: a trainable copy of the UNet's encoder that fits identity tokens to the 3D face (Eq. 12 to 14)."""
 
 from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ControlNetModel, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Float
 from torch import Tensor, nn
 
-COPIED = ("time_proj", "time_embedding", "add_time_proj", "add_embedding", "conv_in", "down_blocks", "mid_block")
+COPIED = (
+    "time_proj",
+    "time_embedding",
+    "add_time_proj",
+    "add_embedding",
+    "conv_in",
+    "down_blocks",
+    "mid_block",
+)
 """The parts that ID-Ctrl has in common with the UNet, under the UNet's names."""
 
 
 class IDCtrl(ModelMixin, ConfigMixin):
     """(z_t, t, z_3d, F'_id) -> c_id, a pyramid of features: one per skip connection and one for the middle.
 
-    Identity tokens stand where the UNet has text. z_3d enters through a zero-initialised 3 x 3 convolution that is
-    added to `conv_in(z_t)` (method.md, point 1); it is constant over the steps, so it is embedded apart from them.
+    Identity tokens stand where the UNet has text. z_3d enters through a zero-initialised 3 x 3 convolution that
+    is added to `conv_in(z_t)`, before the first block and so in every feature (method.md, point 1); it is
+    constant over the steps and embedded apart from them. Untrained, and with text for identity, the pyramid is
+    the UNet's own. ControlNet's zero convolutions behind each feature are the injectors' `align` here.
     """
 
     _supports_gradient_checkpointing = True
@@ -32,21 +43,29 @@ class IDCtrl(ModelMixin, ConfigMixin):
         donor = ControlNetModel(**encoder)
         for name in COPIED:
             setattr(self, name, getattr(donor, name))
-        self.condition_in = nn.Conv2d(donor.config["in_channels"], donor.config["block_out_channels"][0], 3, padding=1)
-        nn.init.zeros_(self.condition_in.weight)
-        nn.init.zeros_(self.condition_in.bias)
+        first_width = donor.config["block_out_channels"][0]
+        self.condition_in = nn.Conv2d(donor.config["in_channels"], first_width, 3, padding=1)
+        for parameter in self.condition_in.parameters():
+            nn.init.zeros_(parameter)
 
     @classmethod
     def from_unet(cls, unet: UNet2DConditionModel) -> "IDCtrl":
-        """A copy of a UNet's encoder and middle block, its weights included."""
-        control = cls(encoder=_encoder_arguments(unet))
-        weights = {name: value for name, value in unet.state_dict().items() if name.split(".")[0] in COPIED}
-        missing, _ = control.load_state_dict(weights, strict=False)
-        unexpected = [name for name in missing if not name.startswith("condition_in.")]
-        if unexpected:
-            raise ValueError(f"the UNet lacks {unexpected[0]}")
-        return control.to(unet.dtype)
+        """A trainable copy of a UNet's encoder and middle block, its weights included.
 
+        It has the UNet's type and device; within `torch.device("meta")` it has sizes only.
+        """
+        here = torch.empty(0).device
+        with torch.device("meta"):  # neither memory nor time for random weights
+            control = cls(encoder=_encoder_arguments(unet)).to(dtype=unet.dtype)
+        if here.type == "meta":
+            return control
+        control.to_empty(device=unet.device)
+        weights = {name: value for name, value in unet.state_dict().items() if name.split(".")[0] in COPIED}
+        zeros = {name: torch.zeros_like(value) for name, value in control.condition_in.named_parameters()}
+        control.load_state_dict(weights | {f"condition_in.{name}": value for name, value in zeros.items()})
+        return control
+
+    @apply_forward_hook  # offloaded networks come to the device on `forward`; this comes before it
     def embed_condition(self, z_3d: Float[Tensor, "B C H W"]) -> Float[Tensor, "B W0 H W"]:
         """z_3d, the VAE's latent of I_3d, as an addition to the first feature map."""
         return self.condition_in(z_3d)
@@ -73,12 +92,14 @@ class IDCtrl(ModelMixin, ConfigMixin):
         features = [hidden]
         for block in self.down_blocks:
             attends = getattr(block, "has_cross_attention", False)
-            hidden, skips = block(hidden, embedding, **({"encoder_hidden_states": identity} if attends else {}))
+            told = {"encoder_hidden_states": identity} if attends else {}
+            hidden, skips = block(hidden, embedding, **told)
             features.extend(skips)
         features.append(self.mid_block(hidden, embedding, encoder_hidden_states=identity))
         return tuple(features)
 
     def _time(self, timesteps: Tensor, z_t: Tensor, added: dict[str, Tensor]) -> Tensor:
+        """The UNet's own time and pooled-text condition (method.md, point 9), in its order of casts."""
         steps = torch.as_tensor(timesteps, device=z_t.device).expand(len(z_t))
         embedding = self.time_embedding(self.time_proj(steps).to(z_t.dtype))
         sizes = self.add_time_proj(added["time_ids"].flatten()).reshape(len(z_t), -1)

@@ -1,7 +1,7 @@
 """ID-Injectors: the identity's features modulate the frozen UNet's decoder (Eq. 15 to 17)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -16,8 +16,9 @@ Form = Literal["paper", "gated", "residual"]
 class IDInjector(nn.Module):
     """One site: decoder state z_d, skip z_e and control c_id -> y_d.
 
-    The library concatenates in the order (z_d, z_e); so do we, since the frozen convolutions behind expect it.
-    z_d + c_id needs equal widths, so a zero-initialised 1 x 1 convolution takes c_id there (method.md, point 6).
+    The library concatenates in the order (z_d, z_e); so do we: the frozen convolutions behind expect it.
+    A zero-initialised 1 x 1 convolution takes c_id to the width of z_d for the sum in Eq. 15 (method.md,
+    point 6). It stands at every site, also where the widths agree: it is ControlNet's zero convolution.
     """
 
     def __init__(self, widths: tuple[int, int, int], groups: int, kernel: int, form: Form) -> None:
@@ -27,8 +28,8 @@ class IDInjector(nn.Module):
             widths: channels of c_id, z_d and z_e; z_e has 0 channels at the middle block.
             groups: groups of the normalisation.
             kernel: side of the convolutions that make phi and mu, 1 or 3.
-            form: "paper" is Eq. 15 to 17 as printed; "gated" and "residual" leave the frozen UNet exactly as it is
-                until they are trained, and at strength 0 (method.md, point 7).
+            form: "paper" is Eq. 15 to 17 as printed; "gated" and "residual" leave the frozen UNet exactly as it
+                is until they are trained, and all forms do at strength 0 (method.md, point 7).
         """
         super().__init__()
         control, hidden, skip = widths
@@ -38,24 +39,29 @@ class IDInjector(nn.Module):
         self.norm = nn.GroupNorm(groups, hidden + skip)
         self.modulation = nn.Conv2d(control, 2 * (hidden + skip), kernel, padding=kernel // 2)
         self.gate = nn.Parameter(torch.zeros(())) if form == "gated" else None
-        for layer in (self.align, self.modulation):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias) if layer.bias is not None else None
+        for parameter in (*self.align.parameters(), *self.modulation.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(
         self, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: float
     ) -> Float[Tensor, "B X H W"]:
-        """y_d for x = concat(z_d, z_e), with the user's identity strength (0 = the base model)."""
+        """y_d for x = concat(z_d, z_e), with the user's identity strength s (0 = the base model).
+
+        paper: y = (1 + phi) * GN(x') + mu, and between x and y at other strengths than 1;
+        gated: x + s * gate * (y - x); residual: x' + s * (phi * GN(x') + mu), where c_id enters x' times s.
+        """
         phi, mu = self.modulation(c_id).chunk(2, dim=1)
         aligned = self.align(c_id)
         if self.form == "residual":
-            shifted = self._add(x, strength * aligned)
+            shifted = self._shifted(x, strength * aligned)
             return shifted + strength * (phi * self.norm(shifted) + mu)
-        modulated = (1 + phi) * self.norm(self._add(x, aligned)) + mu
+        modulated = (1 + phi) * self.norm(self._shifted(x, aligned)) + mu
         weight = strength if self.gate is None else strength * self.gate
-        return modulated if self.gate is None and strength == 1 else x + weight * (modulated - x)
+        # lerp is exact at both ends: x at 0, the equation at 1
+        return torch.lerp(x, modulated, torch.as_tensor(weight, dtype=x.dtype, device=x.device))
 
-    def _add(self, x: Tensor, aligned: Tensor) -> Tensor:
+    def _shifted(self, x: Tensor, aligned: Tensor) -> Tensor:
+        """concat(z_d + c_id, z_e) of Eq. 15."""
         if aligned.shape[1] == x.shape[1]:
             return x + aligned
         return torch.cat([x[:, : self.hidden] + aligned, x[:, self.hidden :]], dim=1)
@@ -67,8 +73,8 @@ class IDInjectors(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        widths: Sequence[tuple[int, int, int]],
-        places: Sequence[tuple[int, int]],
+        widths: Sequence[Sequence[int]],
+        places: Sequence[Sequence[int]],
         groups: int = 32,
         kernel: int = 3,
         form: Form = "residual",
@@ -83,6 +89,7 @@ class IDInjectors(ModelMixin, ConfigMixin):
             form: see `IDInjector`.
         """
         super().__init__()
+        self.places = [(block, position) for block, position in places]
         self.injectors = nn.ModuleList(
             IDInjector((control, hidden, skip), groups, kernel, form) for control, hidden, skip in widths
         )
@@ -95,11 +102,11 @@ class IDInjectors(ModelMixin, ConfigMixin):
         kernel: int = 3,
         sites: Literal["per_concatenation", "per_block"] = "per_concatenation",
     ) -> "IDInjectors":
-        """Untrained injectors that fit a UNet; "per_block" keeps the first concatenation of each decoder block."""
+        """Untrained injectors for a UNet; "per_block" keeps each decoder block's first concatenation."""
         middle = int(unet.config["block_out_channels"][-1])
         widths, places = [(middle, middle, 0)], []
         skips = _skip_widths(unet)
-        for number, block in enumerate(unet.up_blocks):
+        for number, block in enumerate(_blocks(unet.up_blocks)):
             for position, resnet in enumerate(block.resnets):
                 skip = skips.pop()
                 if sites == "per_concatenation" or position == 0:
@@ -108,63 +115,114 @@ class IDInjectors(ModelMixin, ConfigMixin):
         groups = int(unet.config["norm_num_groups"])
         return cls(widths=widths, places=places, groups=groups, kernel=kernel, form=form)
 
+    def forward(
+        self, site: int, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: float
+    ) -> Float[Tensor, "B X H W"]:
+        """y_d of one site, 0 the middle block's; all calls come here, since offloading hangs on `forward`."""
+        return self.injectors[site](x, c_id, strength)
+
+
+Injection = Callable[[Tensor], Tensor]
+"""x -> y_d of one site, everything else bound."""
+
 
 @contextmanager
 def attached(
     unet: UNet2DConditionModel, injectors: IDInjectors, c_id: Sequence[Tensor], strength: float = 1.0
-) -> Iterator[None]:
+) -> Generator[None]:
     """Within the context the UNet's decoder is modulated by `c_id`; afterwards it is as it was before.
 
-    With activation checkpointing the backward pass runs the decoder again: it must happen within the context.
+    Outputs made within can be differentiated afterwards, with activation checkpointing, too.
 
     Args:
         unet: the frozen UNet.
         injectors: made for it by `IDInjectors.from_unet`.
         c_id: ID-Ctrl's features, finest first, the middle block's last.
         strength: identity strength s; 0 gives the base model's output.
+
+    Raises:
+        ValueError: if `c_id` has not one feature per skip connection and one for the middle block.
     """
     *skips, middle = c_id
-    order = _decoder_order(unet, skips)
-    handles = [unet.mid_block.register_forward_hook(_after(injectors.injectors[0], middle, strength))]
-    for injector, place in zip(injectors.injectors[1:], injectors.config["places"], strict=True):
-        block, position = place
-        resnet = unet.up_blocks[block].resnets[position]
-        handles.append(resnet.register_forward_pre_hook(_before(injector, order[block, position], strength)))
+    controls = _by_place(unet, skips)
+    with ExitStack() as undo:
+        hook = _behind(_injection(injectors, 0, middle, strength))
+        undo.callback(unet.mid_block.register_forward_hook(hook).remove)
+        for number, block in enumerate(_blocks(unet.up_blocks)):
+            inject = {
+                block.resnets[place[1]]: _injection(injectors, site, controls[place], strength)
+                for site, place in enumerate(injectors.places, start=1)
+                if place[0] == number
+            }
+            for resnet, injection in inject.items():
+                undo.callback(resnet.register_forward_pre_hook(_before(injection)).remove)
+            if getattr(block, "gradient_checkpointing", False):
+                undo.enter_context(_checkpointed(block, inject))
+        yield
+
+
+def _injection(injectors: IDInjectors, site: int, control: Tensor, strength: float) -> Injection:
+    return lambda x: injectors(site, x, control, strength)
+
+
+def _behind(injection: Injection) -> Callable[..., Tensor]:
+    def hook(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        return injection(output)
+
+    return hook
+
+
+def _before(injection: Injection) -> Callable[..., tuple[Any, ...]]:
+    def hook(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (injection(arguments[0]), *arguments[1:])
+
+    return hook
+
+
+@contextmanager
+def _checkpointed(block: Any, inject: dict[nn.Module, Injection]) -> Generator[None]:
+    """The backward pass runs checkpointed layers again when the hooks are gone: they must hold the injection."""
+    original = block._gradient_checkpointing_func
+
+    def checkpoint(module: nn.Module, *arguments: Tensor) -> Tensor:
+        if module not in inject:
+            return original(module, *arguments)
+
+        def injected(x: Tensor, *rest: Tensor) -> Tensor:
+            return module.forward(inject[module](x), *rest)
+
+        return original(injected, *arguments)
+
+    block._gradient_checkpointing_func = checkpoint
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        block._gradient_checkpointing_func = original
 
 
-def _after(injector: nn.Module, control: Tensor, strength: float) -> Any:
-    def hook(_module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        return injector(output, control, strength)
-
-    return hook
-
-
-def _before(injector: nn.Module, control: Tensor, strength: float) -> Any:
-    def hook(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (injector(arguments[0], control, strength), *arguments[1:])
-
-    return hook
-
-
-def _decoder_order(unet: UNet2DConditionModel, skips: list[Tensor]) -> dict[tuple[int, int], Tensor]:
+def _by_place(unet: UNet2DConditionModel, skips: list[Tensor]) -> dict[tuple[int, int], Tensor]:
     """(decoder block, ResNet) -> the skip it is concatenated with: the decoder takes the last ones first."""
-    remaining = list(skips)
-    return {
-        (number, position): remaining.pop()
-        for number, block in enumerate(unet.up_blocks)
+    places = [
+        (number, position)
+        for number, block in enumerate(_blocks(unet.up_blocks))
         for position in range(len(block.resnets))
-    }
+    ]
+    if len(places) != len(skips):
+        raise ValueError(
+            f"c_id has {len(skips) + 1} features, expected {len(places) + 1}: of an ID-Ctrl made for this UNet"
+        )
+    return dict(zip(places, reversed(skips), strict=True))
 
 
 def _skip_widths(unet: UNet2DConditionModel) -> list[int]:
     """Channels of the skip connections, in the order in which the encoder makes them."""
     widths = [int(unet.conv_in.out_channels)]
-    for block in unet.down_blocks:
+    for block in _blocks(unet.down_blocks):
         width = int(block.resnets[0].out_channels)
         widths += [width] * (len(block.resnets) + (1 if block.downsamplers else 0))
     return widths
+
+
+def _blocks(blocks: nn.ModuleList) -> list[Any]:
+    """Any: the library's blocks differ in class, and torch declares their parts as Tensor | Module."""
+    return list(blocks)

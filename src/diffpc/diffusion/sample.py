@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from diffpc.diffusion.backbone import TextCondition, size_conditions
 from diffpc.diffusion.constants import constant_keys_values
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.injector import IDInjectors, attached
+from diffpc.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ Progress = Callable[[int, Tensor], None]
 
 
 def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor, "B C H W"]:
-    """Noise on the CPU, one seed per portrait, so that a seed means the same on every device and in every batch."""
+    """Noise on the CPU, one seed per portrait: a seed means the same on every device and in every batch.
+
+    Args:
+        shape: channels, height, width of the latents.
+        seeds: one per portrait.
+    """
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
@@ -81,21 +88,36 @@ def denoise(
         noise: unit normal, any float dtype.
         settings: steps, guidance, strength, size.
         progress: called after each step.
+
+    Returns:
+        float32, times the VAE's scaling factor; only the networks run in their own type.
+
+    Raises:
+        UsageError: if guidance is asked for without something to push away from.
     """
-    branches = [conditions] if settings.guidance == 1 or without is None else [conditions, without]
+    branches = _branches(conditions, without, settings.guidance)
     inputs = _prepare(networks, branches, settings)
     scheduler = networks.scheduler
     scheduler.set_timesteps(settings.steps, device=noise.device)
-    latents = noise.to(networks.unet.dtype) * scheduler.init_noise_sigma
+    latents = noise.float() * scheduler.init_noise_sigma
     with constant_keys_values(networks.unet, networks.control):
         for done, timestep in enumerate(scheduler.timesteps, start=1):
             predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
             predicted = _guided(predicted, len(branches), settings.guidance)
-            step = scheduler.step(predicted, timestep, latents, eta=0.0)
+            step = scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
+            step = cast(DDIMSchedulerOutput, step)
             latents = step.prev_sample
-            if progress is not None:
+            if progress is not None and step.pred_original_sample is not None:
                 progress(done, step.pred_original_sample)
     return latents
+
+
+def _branches(conditions: Conditions, without: Conditions | None, guidance: float) -> list[Conditions]:
+    if guidance == 1:
+        return [conditions]
+    if without is None:
+        raise UsageError(f"guidance {guidance} needs conditions to push away from; pass them, or guidance 1")
+    return [conditions, without]
 
 
 @dataclass(frozen=True)
@@ -124,6 +146,7 @@ def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSet
 
 
 def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Tensor) -> Tensor:
+    latents = latents.to(networks.unet.dtype)
     modulation = nullcontext()
     if inputs.condition is not None:
         c_id = networks.control(latents, timestep, inputs.identity, inputs.condition, inputs.added)
@@ -131,7 +154,7 @@ def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Ten
     with modulation:
         return networks.unet(
             latents, timestep, encoder_hidden_states=inputs.text, added_cond_kwargs=inputs.added
-        ).sample
+        ).sample.float()
 
 
 def _guided(predicted: Tensor, branches: int, guidance: float) -> Tensor:

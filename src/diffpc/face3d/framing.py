@@ -24,7 +24,8 @@ MARGIN = 1.35
 DROP = 0.204
 """The box's centre lies this share of its size below the middle of the eyes (training photos' median)."""
 
-RESOLUTION = 112
+RESOLUTION = 96
+"""Side of the square in pixels, for the shipped predictor."""
 
 
 @dataclass(frozen=True)

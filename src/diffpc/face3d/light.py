@@ -1,7 +1,7 @@
 """The light face model: a linear basis over 468 vertices with semantic expressions.
 
 Learnt from labelled photos by `tools/face3d/fit_basis.py`. Its frontal frame has x to the image's right, y up
-and z to the viewer; the unit is the mean face's distance between the outer corners of the eyes. The camera is
+and z to the viewer; the unit is about the distance between the outer corners of the eyes. The camera is
 SMIRK's: xy = s * (XY + t), z = s * Z, then y and z change sign, then z += 10.
 """
 
@@ -39,7 +39,7 @@ class LightFaceData:
     triangles: Int[Tensor, "F 3"]
     """Counter-clockwise as the viewer sees a frontal face; the eyes' and the mouth's openings are holes."""
     rest: Float[Tensor, " expression"]
-    """The expression of a relaxed face, eyes open and mouth closed: the mean of the calm training photos."""
+    """The expression of a relaxed face, eyes open, lips all but closed: the mean of the calm photos."""
     expression_names: tuple[str, ...]
     """One name for each expression coefficient: jawOpen, mouthSmileLeft ...; Left is the person's left."""
 
@@ -50,15 +50,21 @@ class LightFaceModel(nn.Module):
     mean: Tensor
     shape_basis: Tensor
     expression_basis: Tensor
-    triangles: Tensor
+    faces: Tensor
     rest: Tensor
 
     def __init__(self, data: LightFaceData) -> None:
         super().__init__()
         self.expression_names = data.expression_names
         self.sizes = Sizes(len(data.shape_basis), len(data.expression_basis), 0, 0)
-        for name in ("mean", "shape_basis", "expression_basis", "triangles", "rest"):
+        for name in ("mean", "shape_basis", "expression_basis", "rest"):
             self.register_buffer(name, getattr(data, name), persistent=False)
+        self.register_buffer("faces", data.triangles, persistent=False)
+
+    @property
+    def triangles(self) -> Int[Tensor, "F 3"]:
+        """See FaceModel."""
+        return self.faces
 
     def frontal(
         self, shape: Float[Tensor, "B shape"], expression: Float[Tensor, "B expression"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -47,6 +47,7 @@ class Sizes:
     jaw: int
 
 
+@runtime_checkable
 class FaceModel(Protocol):
     """A parametric face."""
 

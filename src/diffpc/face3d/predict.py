@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from diffpc.face3d.render import render
 from diffpc.types import Crop, Face, FaceParams, Image
 
 
+@runtime_checkable
 class FacePredictor(Protocol):
     """E_3d of Eq. 5 and 6."""
 

@@ -19,14 +19,15 @@ EXPRESSIONS: dict[str, Mapping[str, float]] = {
     "smile": _both(mouthSmile=0.9, eyeSquint=0.6),
     "laugh": {"jawOpen": 0.45, **_both(mouthSmile=1.0, mouthUpperUp=0.6, eyeSquint=0.8)},
     "open_mouth": {"jawOpen": 0.6},
-    "surprise": {"jawOpen": 0.5, "browInnerUp": 0.9, **_both(browOuterUp=0.9, eyeWide=0.2, eyeBlink=0.0)},
-    "frown": {**_both(browDown=0.9, mouthFrown=0.3, eyeSquint=0.6)},
-    "raised_brows": {"browInnerUp": 0.9, **_both(browOuterUp=0.9)},
-    "kiss": {"mouthPucker": 1.0},
+    "surprise": {"jawOpen": 0.5, "browInnerUp": 1.2, **_both(browOuterUp=1.2, eyeWide=0.2, eyeBlink=0.0)},
+    "frown": {**_both(browDown=0.9, mouthFrown=0.8, eyeSquint=0.6)},
+    "raised_brows": {"browInnerUp": 1.2, **_both(browOuterUp=1.2)},
+    "kiss": {"mouthPucker": 1.5},
     "wink": {"eyeBlinkLeft": 0.9},
     "eyes_closed": _both(eyeBlink=0.9),
 }
-"""name -> scores in [0, 1]. Left is the person's left: a wink closes the eye on the image's right.
+"""name -> scores, 0 to 1, beyond 1 where the training photos are timid. Left is the person's left: the wink
+closes the eye on the image's right.
 
 With FLAME only neutral, open_mouth, wink and eyes_closed can be shown.
 """

@@ -48,7 +48,13 @@ def largest_first(faces: Sequence[Face]) -> tuple[Face, ...]:
     return tuple(sorted(faces, key=lambda face: (-face.area, face.box)))
 
 
-def choose_face(faces: Sequence[Face], index: int | None, photo: str, tried: str = "the detector") -> Face:
+def choose_face(
+    faces: Sequence[Face],
+    index: int | None,
+    photo: str,
+    tried: str = "the detector",
+    option: str = "--face",
+) -> Face:
     """Return the one face that is meant.
 
     Args:
@@ -57,6 +63,7 @@ def choose_face(faces: Sequence[Face], index: int | None, photo: str, tried: str
             if it stands out.
         photo: the photo's name, for the message.
         tried: the detector's `tried`.
+        option: what the user chooses a face of this photo with, for the message.
 
     Raises:
         InputError: if there is no face, or if none was chosen among several of similar size.
@@ -71,12 +78,12 @@ def choose_face(faces: Sequence[Face], index: int | None, photo: str, tried: str
         if len(faces) > 1 and faces[1].area >= SIMILAR_AREA * faces[0].area:
             raise InputError(
                 f"{len(faces)} faces of similar size in {photo} (x0, y0, x1, y1): {_listed(faces)}; "
-                "pass --face N to choose one"
+                f"pass {option} N to choose one"
             )
         return faces[0]
     if not 0 <= index < len(faces):
         raise UsageError(
-            f"--face {index} is out of range for {photo}; choose 0 to {len(faces) - 1} (largest first): "
+            f"{option} {index} is out of range for {photo}; choose 0 to {len(faces) - 1} (largest first): "
             f"{_listed(faces)}"
         )
     return faces[index]

@@ -1,1 +1,1 @@
-
+"""Who is on the reference photos, as tokens for ID-Ctrl."""

@@ -12,7 +12,13 @@ class IDEncoder(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, global_width: int, local_width: int, width: int, tokens: int = 32, layers: int = 4, heads: int = 16
+        self,
+        global_width: int,
+        local_width: int,
+        width: int,
+        tokens: int = 32,
+        layers: int = 4,
+        heads: int = 16,
     ) -> None:
         """Build with random weights.
 
@@ -29,15 +35,23 @@ class IDEncoder(ModelMixin, ConfigMixin):
         self.project_local = nn.Linear(local_width, width)
         self.queries = nn.Parameter(torch.randn(1, tokens, width) * width**-0.5)
         layer = nn.TransformerDecoderLayer(
-            width, heads, dim_feedforward=4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            width,
+            heads,
+            dim_feedforward=4 * width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
         self.decoder = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(width))
+        for parameter in self.decoder.parameters():
+            if parameter.ndim > 1:  # as `nn.Transformer` does: the layers start as copies of one another
+                nn.init.xavier_uniform_(parameter)
 
     def forward(
         self, global_features: Float[Tensor, "B 1 d1"], local_features: Float[Tensor, "B L d2"]
     ) -> Float[Tensor, "B N d"]:
-        """F'_id from F_global (L2-normalised) and F_local; either may be zeros, as when it is dropped in training."""
-        keys = torch.cat(
-            [self.project_global(global_features), self.project_local(local_features)], dim=1
-        )  # Eq. 8, 9; the circled dot of Eq. 10
+        """F'_id from F_global (L2-normalised) and F_local; either may be zeros: dropped in training."""
+        projected = [self.project_global(global_features), self.project_local(local_features)]  # Eq. 8, 9
+        keys = torch.cat(projected, dim=1)  # the circled dot of Eq. 10
         return self.decoder(self.queries.expand(len(keys), -1, -1), keys)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -26,6 +27,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+@runtime_checkable
 class LocalFeatures(Protocol):
     """A frozen network that describes a square reference crop patch by patch."""
 
@@ -67,21 +69,26 @@ class DlibPatches(nn.Module):
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B L d2"]:
         """Features, colour in [-1, 1] and x, y in [-1, 1] of each of the 8 x 8 patches of a 150 px crop."""
         found = self.network.features(crops)[self.level]
-        colour = nn.functional.adaptive_avg_pool2d(crops, found.shape[-2:])
-        rows = torch.linspace(-1, 1, found.shape[-2], device=crops.device)
-        columns = torch.linspace(-1, 1, found.shape[-1], device=crops.device)
+        height, width = found.shape[-2:]
+        colour = nn.functional.adaptive_avg_pool2d(crops, (height, width))
+        rows = torch.linspace(-1, 1, height, device=crops.device)
+        columns = torch.linspace(-1, 1, width, device=crops.device)
         place = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).expand(len(crops), -1, -1, -1)
         return torch.cat([found, colour, place], dim=1).flatten(2).transpose(1, 2)
 
 
 class ClipPatches(nn.Module):
-    """OpenCLIP ViT-H/14's penultimate layer: 257 patches of width 1280 at full size (formats.md, section 4)."""
+    """OpenCLIP ViT-H/14's penultimate layer: 257 patches of width 1280 at full size.
+
+    Pre-processing and layer as IP-Adapter-plus takes them (tencent-ailab/IP-Adapter).
+    """
 
     def __init__(self, network: CLIPVisionModel) -> None:
         super().__init__()
         self.network = network
-        self.resolution = int(network.config.image_size)
-        self.width = int(network.config.hidden_size)
+        sizes: Any = network.config  # the library allows sizes that CLIP has not
+        self.resolution = int(sizes.image_size)
+        self.width = int(sizes.hidden_size)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
 
@@ -116,7 +123,7 @@ def load_clip_features(weights: Path | None = None) -> ClipPatches:
     """ViT-H/14 from a folder in transformers' format.
 
     Raises:
-        InputError: if the folder is missing; the message says where to get it.
+        InputError: if it is missing, the message says where to get it; or if it is damaged.
     """
     folder = weights or assets_root() / "image_encoder"
     if not (folder / "config.json").is_file():
@@ -124,5 +131,8 @@ def load_clip_features(weights: Path | None = None) -> ClipPatches:
             f"no image encoder in {folder}; put config.json and model.safetensors of h94/IP-Adapter, "
             "models/image_encoder, there (CLIP ViT-H/14)"
         )
-    network = CLIPVisionModel.from_pretrained(folder, local_files_only=True)
+    try:
+        network = CLIPVisionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder}: no whole CLIP image encoder ({error}); download it again") from error
     return ClipPatches(network.eval().requires_grad_(False))

@@ -1,4 +1,4 @@
-"""Reference photos -> what the ID-Encoder reads (pre-processing and frozen encoders of method.md, section 2)."""
+"""Reference photos -> what the ID-Encoder reads: the paper's pre-processing and frozen encoders."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ReferenceFeatures:
 
 @torch.no_grad()
 def reference_features(image: Image, face: Face, tools: ReferenceTools) -> ReferenceFeatures:
-    """Features of one face in one photo (B = 1): aligned chip to the embedder, matted square to the patch features."""
+    """Features of one face in one photo (B = 1): the embedder sees a chip, the patch features a matted square."""
     chip = align(image, face, tools.embedder.template).pixels
     vector = normalise(tools.embedder.embed_chips(to_tensor(chip)[None].to(tools.embedder.device)))
     plain = neutralise(image, tools.matter(image, face))
@@ -53,7 +53,7 @@ def reference_features(image: Image, face: Face, tools: ReferenceTools) -> Refer
 
 
 def averaged(features: list[ReferenceFeatures]) -> ReferenceFeatures:
-    """Several photos as one identity: the mean vector, again of length 1, and the mean of the patch features."""
+    """Several photos as one identity: the mean vector, again of length 1, and the patch features' mean."""
     if len(features) == 1:
         return features[0]
     vectors = torch.stack([one.global_vector for one in features]).mean(0)

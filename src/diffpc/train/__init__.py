@@ -1,1 +1,1 @@
-
+"""Training: data in memory, losses, one loop for every task."""

@@ -14,38 +14,54 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffpc.errors import InputError
+
 PREFIX = "checkpoint-"
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
 
 
 def save(folder: Path, images: int, tensors: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
-    """Write the checkpoint for `images` seen and remove all but the last `keep`."""
+    """Write the checkpoint for `images` seen; of it and the older ones, the last `keep` stay.
+
+    Newer ones go: a run resumes from the newest whole one, so those must be damaged. So do the remains of a
+    process that was killed while it wrote.
+    """
     final = folder / f"{PREFIX}{images:010d}"
     temporary = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for remains in folder.glob(f".{PREFIX}*"):
+        shutil.rmtree(remains)
     temporary.mkdir(parents=True)
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
     content = {**state, "images": images, "sha256": _sha256(temporary / TENSORS)}
     (temporary / STATE).write_text(json.dumps(content, indent=1))
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    for old in _folders(folder)[:-keep]:
-        shutil.rmtree(old)
+    kept = [path for path in _folders(folder) if path <= final][-keep:]
+    for other in set(_folders(folder)) - set(kept):
+        shutil.rmtree(other)
     return final
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-    """The newest whole checkpoint: its tensors, its state, and a message for each damaged one passed over."""
+    """The newest whole checkpoint: its tensors, its state, and a message for each damaged one passed over.
+
+    None if the folder has no checkpoints.
+
+    Raises:
+        InputError: if there are checkpoints and all of them are damaged.
+    """
     messages: list[str] = []
     for candidate in reversed(_folders(folder)):
         try:
             state = json.loads((candidate / STATE).read_text())
             if _sha256(candidate / TENSORS) == state["sha256"]:
                 return load_file(candidate / TENSORS), state, messages
-        except (OSError, ValueError, KeyError):
-            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # cut short, or not what `save` writes
         messages.append(f"{candidate.name} is damaged and was passed over")
+    if messages:
+        raise InputError(f"{folder}: all checkpoints are damaged; remove them to train from the start")
     return None
 
 

@@ -1,7 +1,7 @@
 """The training loop: one task, one optimiser, progress counted in images.
 
-Run the same command again and it goes on where the last complete checkpoint was written. Every random choice of
-a step derives from (seed, images seen), so a resumed run sees exactly what an uninterrupted one would.
+Run the same command again and it goes on where the last complete checkpoint was written. Every random choice
+of a step derives from (seed, images seen), so a resumed run sees exactly what an uninterrupted one would.
 """
 
 import json
@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from diffpc.errors import DiffPCError
 from diffpc.train import checkpoint
+from diffpc.weights import check_state
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class LoopSettings:
     """Checkpoints kept."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is trained: its modules, and the loss of one batch."""
 
@@ -100,23 +103,33 @@ class Trainer:
         )
 
     def resume(self) -> list[str]:
-        """Load the newest whole checkpoint, if there is one; returns messages about damaged ones."""
+        """Load the newest whole checkpoint, if there is one; returns messages about damaged ones.
+
+        Raises:
+            InputError: if there is no whole one among them, or it is of another model.
+        """
         found = checkpoint.load_latest(self.folder)
         if found is None:
             return []
         tensors, state, messages = found
+        weights = {
+            name.removeprefix("weight/"): value
+            for name, value in tensors.items()
+            if name.startswith("weight/")
+        }
+        check_state(weights, self.parameters, self.folder)
         self.images = int(state["images"])
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[f"weight/{name}"])
-                if name in self.average:
-                    self.average[name].copy_(tensors[f"average/{name}"])
+                parameter.copy_(weights[name])
+                if name in self.average:  # begun anew where none was kept before
+                    self.average[name].copy_(tensors.get(f"average/{name}", weights[name]))
         self._load_optimiser(tensors)
         return messages
 
     def run(self, report: Callable[[Report], None], stop_at: int | None = None) -> None:
         """Train until `stop_at` (default: all) images are seen, writing checkpoints on the way."""
-        end = min(self.settings.images, stop_at or self.settings.images)
+        end = self.settings.images if stop_at is None else min(self.settings.images, stop_at)
         while self.images < end:
             started = time.perf_counter()
             terms = self.step()
@@ -125,17 +138,25 @@ class Trainer:
                 self.save()
 
     def step(self) -> dict[str, float]:
-        """One optimiser step; returns the loss terms."""
+        """One optimiser step; returns the loss terms and the gradient's norm before clipping.
+
+        Raises:
+            DiffPCError: if the gradient is not finite; weights and checkpoints are left as they were.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         losses = self.task.losses(self.settings.batch, generator_at(self.settings.seed, self.images))
         losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm).item()
+        if not math.isfinite(norm):
+            raise DiffPCError(
+                f"the gradient at {self.images} images is {norm}; go on from a checkpoint at a lower rate"
+            )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.images += self.settings.batch
         self._update_average()
-        return {**{name: value.item() for name, value in losses.items()}, "gradient": norm.item()}
+        return {**{name: value.item() for name, value in losses.items()}, "gradient": norm}
 
     def rate(self) -> float:
         """Learning rate at the current progress."""
@@ -169,7 +190,8 @@ class Trainer:
         kept = 0.5 ** (self.settings.batch / max(half_life, 1e-8))
         average = list(self.average.values())
         weights = [parameter.detach() for parameter in self.parameters.values()]
-        torch._foreach_lerp_(average, weights, 1 - kept)  # pyright: ignore[reportPrivateUsage] - no public batched lerp
+        # no public batched lerp
+        torch._foreach_lerp_(average, weights, 1 - kept)  # pyright: ignore[reportPrivateUsage]
 
     def _optimiser_tensors(self) -> dict[str, Tensor]:
         return {
@@ -182,7 +204,9 @@ class Trainer:
         for name, parameter in self.parameters.items():
             prefix = f"optimiser/{name}/"
             self.optimiser.state[parameter] = {
-                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+                key.removeprefix(prefix): value.to(parameter.device)
+                for key, value in tensors.items()
+                if key.startswith(prefix)
             }
 
 
@@ -202,16 +226,20 @@ class JsonLines:
         self.sums: dict[str, float] = {}
         self.steps = 0
         self.seconds = 0.0
+        self.written: int | None = None
 
     def __call__(self, report: Report) -> None:
+        """Take one step's report."""
+        if self.written is None:  # a resumed run begins in the middle
+            self.written = (report.images - 1) // self.every
         self.steps += 1
         self.seconds += report.seconds
         for name, value in report.terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        batch_images = report.images // self.every
-        if batch_images > getattr(self, "_written", 0):
+        due = report.images // self.every
+        if due > self.written:
             self._write(report.images)
-            self._written = batch_images
+            self.written = due
 
     def _write(self, images: int) -> None:
         row: dict[str, Any] = {"images": images, "seconds_per_step": round(self.seconds / self.steps, 3)}

@@ -23,7 +23,10 @@ def target(
     timesteps: Int64[Tensor, " B"],
     scheduler: DDIMScheduler,
 ) -> Float[Tensor, "B C H W"]:
-    """What the network should predict: the noise, or v = sqrt(abar) noise - sqrt(1 - abar) z_0 (arXiv 2202.00512)."""
+    """What the network should predict.
+
+    The noise; or v = sqrt(abar) noise - sqrt(1 - abar) z_0 (arXiv 2202.00512), as the scheduler says.
+    """
     if scheduler.config["prediction_type"] == "epsilon":
         return noise
     signal, spread = _levels(timesteps, scheduler, z_0)
@@ -53,12 +56,19 @@ def diffusion_loss(
 def identity_loss(
     generated: Float[Tensor, "B D"], reference: Float[Tensor, "B D"], found: Float[Tensor, " B"]
 ) -> Float[Tensor, ""]:
-    """L_id of Eq. 20: mean over the batch of M_det * (1 - cosine); `found` is M_det, 0 or 1, and carries no gradient."""
+    """L_id of Eq. 20: mean over the batch of M_det * (1 - cosine).
+
+    Args:
+        generated: embeddings of the generated faces; the gradient flows through them.
+        reference: embeddings of the reference faces.
+        found: M_det, 0 or 1: whether a face was found; carries no gradient.
+    """
     cosine = torch.nn.functional.cosine_similarity(generated.float(), reference.float(), dim=-1)
     return (found.detach() * (1 - cosine)).mean()
 
 
 def _levels(timesteps: Tensor, scheduler: DDIMScheduler, like: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t), shaped (B, 1, 1, 1)."""
+    timesteps = timesteps.to(like.device)
     abar = scheduler.alphas_cumprod.to(like.device, torch.float32)[timesteps][:, None, None, None]
     return abar.sqrt().to(like.dtype), (1 - abar).sqrt().to(like.dtype)

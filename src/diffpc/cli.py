@@ -1,0 +1,226 @@
+"""The command line: reads options, prints results. `--help` imports no network library."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
+
+from diffpc.errors import DiffPCError
+
+if TYPE_CHECKING:
+    from diffpc.generate import Outcome
+    from diffpc.request import Request
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a command reports."""
+
+    json: bool = False
+    """Print one JSON object instead of a summary."""
+    quiet: bool = False
+    """No progress bar, no notes."""
+    debug: bool = False
+    """Show the traceback of an unexpected error."""
+
+
+METAVARS = {
+    "reference": "PHOTO [PHOTO ...]",
+    "target": "PHOTO",
+    "pose": "YAW PITCH ROLL",
+    "place": "X Y SIZE",
+    "expression": "NAME|PHOTO",
+    "prompt": "TEXT",
+    "output": "PNG",
+    "model": "tiny|FOLDER|HUB_ID",
+    "base": "SDXL",
+    "lora": "FILE [FILE ...]",
+    "steps": "N",
+    "guidance": "G",
+    "strength": "S",
+    "seed": "N",
+    "count": "N",
+    "size": "WIDTH HEIGHT",
+    "face": "N",
+    "target_face": "N",
+    "device": "DEVICE",
+    "dtype": "TYPE",
+    "stages": "FOLDER",
+    "replay": "PNG",
+}
+"""How `diffpc generate --help` names the values."""
+
+DEFAULTS = {
+    "place": "0.5 0.45 0.5",
+    "model": "tiny",
+    "steps": "the model's, mostly 8",
+    "guidance": "the model's, mostly 1",
+    "strength": "1",
+    "seed": "0",
+    "count": "1",
+    "size": "the model's",
+    "device": "cuda if there is one, else cpu",
+    "dtype": "bfloat16 on cuda, else float32",
+}
+"""What stands in for an option that is not given."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and "--debug" not in given:
+        sys.excepthook = report_fault
+    try:
+        return _command(given)
+    except DiffPCError as error:
+        print(f"diffpc: {_line(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("diffpc: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def report_fault(kind: type[BaseException], fault: BaseException, _trace: object) -> None:
+    """The `sys.excepthook` of the command: one line for what should not have happened."""
+    print(
+        f"diffpc: unexpected {kind.__name__}: {_line(str(fault))}; please report it with what --debug shows",
+        file=sys.stderr,
+    )
+
+
+def _generate(arguments: Sequence[str]) -> int:
+    request, output = _parsed(arguments)
+    from diffpc.prepare import prepared
+
+    notes: list[str] = []
+    weights: dict[str, str] = {}
+    if request.replay:
+        _hush(output)
+        from diffpc.replay import replayed
+
+        replay = replayed(request)
+        request, weights = replay.request, replay.weights
+        notes += replay.notes
+    job = prepared(request)
+    _hush(output)
+    from diffpc.generate import generate
+
+    outcome = generate(job, progress=not (output.quiet or output.json))
+    if weights and weights != outcome.weights:
+        notes.append(f"the model's weights are not those that drew {request.replay}")
+    _print_outcome(outcome, notes, output)
+    return 0
+
+
+def _hush(output: Output) -> None:
+    """The libraries talk to developers while they are imported and used; their errors still come through."""
+    if not output.debug:
+        warnings.simplefilter("ignore")
+        for library in ("TRANSFORMERS", "DIFFUSERS"):
+            os.environ.setdefault(f"{library}_VERBOSITY", "error")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "generate": ("draw portraits: photo + pose and expression + prompt -> PNG", _generate),
+}
+"""name -> what it does, how it is run with the rest of the command line."""
+
+
+def _command(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help"):
+        print(_help(), file=sys.stdout if given else sys.stderr)
+        return 0 if given else 2
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"diffpc {version('diffpc')}")
+        return 0
+    if given[0] not in COMMANDS:
+        print(f"diffpc: unknown command {given[0]!r}; choose one of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return COMMANDS[given[0]][1](given[1:])
+
+
+def _help() -> str:
+    commands = [f"  {name:<12}{summary}" for name, (summary, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: diffpc COMMAND [OPTIONS]",
+            "",
+            "Portraits that keep a person's identity and obey a 3D face and a text.",
+            "",
+            "commands:",
+            *commands,
+            "",
+            "`diffpc COMMAND --help` lists the options; `diffpc --version` prints the version.",
+        ]
+    )
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
+    import tyro
+
+    from diffpc.request import Request
+
+    kinds = get_type_hints(Request)
+    options = [(name, _option(name, kinds[name]), field(default=None)) for name in METAVARS]
+    flags = [(entry.name, bool, field(default=False)) for entry in fields(Output)]
+    # The request knows nothing of tyro; the help comes from its docstrings.
+    kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Output), frozen=True)
+    parsed = tyro.cli(
+        kind,
+        prog="diffpc generate",
+        description="Draw portraits: photo + pose and expression + prompt -> PNG.",
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    )
+    return Request(**_part(parsed, Request)), Output(**_part(parsed, Output))
+
+
+def _option(name: str, kind: Any) -> Any:
+    """The option's type for tyro. None stands in front, or tyro imports a type checker to see it fit."""
+    import tyro
+
+    hint = f"(default: {DEFAULTS[name]})" if name in DEFAULTS else ""
+    described = tyro.conf.arg(metavar=METAVARS[name], help_behavior_hint=hint)
+    return Annotated[Union[None, kind], described]  # noqa: UP007, RUF036 - see above
+
+
+def _part(parsed: object, kind: type[Request] | type[Output]) -> dict[str, Any]:
+    values = {entry.name: getattr(parsed, entry.name) for entry in fields(kind)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _print_outcome(outcome: Outcome, notes: Sequence[str], output: Output) -> None:
+    if output.json:
+        print(json.dumps({**asdict(outcome), "notes": list(notes)}, allow_nan=False))
+        return
+    for note in [] if output.quiet else notes:
+        print(f"diffpc: note: {note}", file=sys.stderr)
+    for portrait in outcome.portraits:
+        found = (
+            f"similarity {portrait.similarity:.2f}, pose within {portrait.pose_error:.1f} degrees"
+            if portrait.similarity is not None and portrait.pose_error is not None
+            else "no face found in it"
+        )
+        print(f"{portrait.output}: seed {portrait.seed}, {found}")
+    if outcome.stages:
+        print(f"{outcome.stages}: pictures of the stages")
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in outcome.seconds.items() if value >= 0.05)
+    print(f"seconds: {seconds}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""A prepared request -> portraits on disk: the work of `diffpc generate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffpc import stages
+from diffpc.errors import UsageError
+from diffpc.eyes import Likeness
+from diffpc.face3d.pose import Angles
+from diffpc.face3d.predict import Placement, condition, posed
+from diffpc.face3d.presets import EXPRESSIONS, preset
+from diffpc.images import write_png
+from diffpc.loading import (
+    BUNDLED,
+    chosen_device,
+    chosen_dtype,
+    load_pipeline,
+    model_folder,
+    native_size,
+    place_of,
+    weight_hashes,
+)
+from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSet, PortraitSettings, check_settings
+from diffpc.prepare import Job, Photo
+from diffpc.provenance import Provenance, png_metadata
+from diffpc.replay import recorded
+from diffpc.request import Request, output_paths
+from diffpc.settings import from_dict
+from diffpc.stages import Seen
+from diffpc.types import FaceParams
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One portrait on disk."""
+
+    output: str
+    seed: int
+    similarity: float | None
+    """Cosine of the face embeddings of portrait and reference; None: no face found in the portrait."""
+    pose_error: float | None
+    """Degrees."""
+    expression_error: float | None
+    """Root mean square of the expression coefficients' difference."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one request made."""
+
+    portraits: tuple[Drawn, ...]
+    seconds: dict[str, float]
+    """Wall time per stage, and in total with the imports."""
+    settings: PortraitSettings
+    model: str
+    device: str
+    dtype: str
+    weights: dict[str, str]
+    """Weight file -> sha256."""
+    peak_memory_mib: dict[str, float]
+    """The most memory in use: of the process, and of the GPU if one is used."""
+    stages: str | None
+    """Folder of the pictures of the stages."""
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The photos with the faces that are meant."""
+
+    references: tuple[Seen, ...]
+    target: Seen | None
+    expression: Seen | None
+
+
+def generate(job: Job, progress: bool = False) -> Outcome:
+    """Draw and write the portraits of a request.
+
+    One at a time: a portrait must not depend on how many others are drawn with it, not even in its last bit.
+
+    Args:
+        job: from `request.prepared`.
+        progress: show bars on stderr, if that is a terminal.
+
+    Raises:
+        UsageError: for an unknown name, or a setting that the model cannot do.
+        InputError: for a broken model, or a photo without the face that is meant.
+    """
+    clock = Clock()
+    request = job.request
+    _check_early(job)
+    with clock("load"):
+        pipeline = load_pipeline(
+            request.model or BUNDLED, request.base, request.lora, request.device, request.dtype
+        )
+        pipeline.set_progress_bar_config(disable=None if progress else True, desc="portrait")
+        settings = drawing(request, pipeline)
+        weights = _weights(request)
+    with clock("detect"):
+        faces = _find(job, pipeline)
+    with clock("identify"):
+        images, found = [one.image for one in faces.references], [one.face for one in faces.references]
+        identity = pipeline.describe(images, found)
+    with clock("target"):
+        params = wanted(job, faces, identity, pipeline, settings)
+    drawn = _draw(job, pipeline, identity, params, settings)
+    device, dtype = str(chosen_device(request.device)), str(pipeline.unet.dtype).removeprefix("torch.")
+    outputs = output_paths(job.output, settings.count)
+    with clock("write"):
+        note = recorded(job, settings, device, dtype)
+        for path, result in zip(outputs, drawn, strict=True):
+            portrait = result.portraits[0]
+            provenance = Provenance(version("diffpc"), request.prompt or "", portrait.seed, note, weights)
+            write_png(path, portrait.image, png_metadata(provenance))
+        _write_stages(job, faces, pipeline, drawn)
+    return Outcome(
+        portraits=tuple(_entry(path, result) for path, result in zip(outputs, drawn, strict=True)),
+        seconds=_summed(clock, drawn, job.started),
+        settings=settings,
+        model=request.model or BUNDLED,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        peak_memory_mib=_peak_memory(device),
+        stages=str(request.stages) if request.stages else None,
+    )
+
+
+def drawing(request: Request, pipeline: DiffPCPipeline) -> PortraitSettings:
+    """The request's settings; what it leaves open is the model's choice.
+
+    Raises:
+        UsageError: if one is out of range.
+    """
+    settings = _asked(request, dict(pipeline.config["defaults"]))
+    check_settings(settings, pipeline.default_size)
+    return replace(settings, size=settings.size or pipeline.default_size)
+
+
+def wanted(
+    job: Job, faces: _Faces, identity: Identity, pipeline: DiffPCPipeline, settings: PortraitSettings
+) -> FaceParams:
+    """(alpha_ref, beta_tgt, gamma_tgt) of Eq. 7 as the request has it.
+
+    Pose: of the target, or in numbers, or the reference's. Expression: named, or of its photo, or the
+    target's, or the reference's.
+    """
+    eyes, request = pipeline.eyes, job.request
+    target = eyes.params(faces.target.image, faces.target.face) if faces.target else None
+    pose, expression = target, target
+    if request.pose:
+        placement = Placement(*request.place) if request.place else None
+        pose = posed(eyes.model, Angles(*request.pose), placement, settings.size or pipeline.default_size)
+    if faces.expression:
+        expression = eyes.params(faces.expression.image, faces.expression.face)
+    elif request.expression:
+        expression = preset(request.expression, eyes.model)
+    return condition(identity.params, expression, pose)
+
+
+def _check_early(job: Job) -> None:
+    """What needs no weights: names, device, and the size where the model's folder tells it."""
+    request = job.request
+    name = request.expression
+    if name and not job.expression and name not in EXPRESSIONS:
+        raise UsageError(
+            f"unknown expression {name!r}; choose one of: {', '.join(EXPRESSIONS)}; or give a photo's path"
+        )
+    chosen_dtype(request.dtype, chosen_device(request.device))
+    size = native_size(model_folder(request.model or BUNDLED))
+    if size and not request.base:
+        check_settings(_asked(request, {}), size)
+
+
+def _asked(request: Request, defaults: dict[str, Any]) -> PortraitSettings:
+    names = ("steps", "guidance", "strength", "seed", "count", "size")
+    given = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
+    return from_dict(PortraitSettings, {**defaults, **given}, "defaults")
+
+
+def _weights(request: Request) -> dict[str, str]:
+    """Hashes of all weight files; those that replace the model's base, and LoRAs, under their own heading."""
+    hashes = weight_hashes(model_folder(request.model or BUNDLED))
+    if request.base:
+        hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
+        found = weight_hashes(place_of(request.base))
+        hashes |= {f"base/{name}": value for name, value in found.items()}
+    for path in request.lora:
+        hashes |= {f"lora/{name}": value for name, value in weight_hashes(path).items()}
+    return hashes
+
+
+def _find(job: Job, pipeline: DiffPCPipeline) -> _Faces:
+    def seen(photo: Photo, index: int | None, option: str) -> Seen:
+        return Seen(photo.image, pipeline.eyes.face(photo.image, index, photo.label, option))
+
+    request = job.request
+    return _Faces(
+        tuple(seen(photo, request.face, "--face") for photo in job.references),
+        seen(job.target, request.target_face, "--target-face") if job.target else None,
+        seen(job.expression, 0, "--expression") if job.expression else None,
+    )
+
+
+def _draw(
+    job: Job, pipeline: DiffPCPipeline, identity: Identity, params: FaceParams, settings: PortraitSettings
+) -> list[PortraitSet]:
+    prompt = job.request.prompt or ""
+    seeds = range(settings.seed, settings.seed + settings.count)
+    # cuDNN may otherwise pick another algorithm in each run, and the same seed another picture.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+        return [pipeline(identity, params, prompt, replace(settings, seed=seed, count=1)) for seed in seeds]
+
+
+def _write_stages(job: Job, faces: _Faces, pipeline: DiffPCPipeline, drawn: Sequence[PortraitSet]) -> None:
+    folder = job.request.stages
+    if folder is None:
+        return
+    photo = None if job.request.pose else faces.target or faces.references[0]
+    first, reference = drawn[0], faces.references[0]
+    pictures = {
+        "aligned": first.identity.features.aligned,
+        "cut": first.identity.features.cut,
+        "mesh": stages.mesh(first.control, pipeline.eyes.model, photo.image if photo else None),
+        "i_3d": stages.grey_picture(first.control),
+        "strip": stages.strip(reference, first.control, [one.portraits[0].image for one in drawn]),
+    }
+    seen = {"reference": reference, "target": faces.target, "expression": faces.expression}
+    seen |= {f"reference-{number}": one for number, one in enumerate(faces.references) if number}
+    pictures |= {name: stages.marked(one) for name, one in seen.items() if one}
+    for name, picture in pictures.items():
+        write_png(folder / f"{name}.png", picture)
+
+
+def _entry(path: Path, result: PortraitSet) -> Drawn:
+    portrait = result.portraits[0]
+    likeness: Likeness = portrait.likeness
+    return Drawn(
+        str(path), portrait.seed, likeness.similarity, likeness.pose_error, likeness.expression_error
+    )
+
+
+def _summed(clock: Clock, drawn: Sequence[PortraitSet], started: float) -> dict[str, float]:
+    seconds = dict(clock.seconds)
+    write = seconds.pop("write")
+    for result in drawn:
+        for stage, value in result.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    seconds |= {"write": write, "total": time.perf_counter() - started}
+    return {stage: round(value, 3) for stage, value in seconds.items()}
+
+
+def _peak_memory(device: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if sys.platform != "win32":
+        import resource  # Unix only
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found["process"] = most / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
+    if device.startswith("cuda"):
+        found["cuda"] = torch.cuda.max_memory_allocated() / 2**20
+    return {name: round(value, 1) for name, value in found.items()}

@@ -1,0 +1,371 @@
+"""A model's name, a base, LoRAs, a device -> a pipeline ready to draw; every fault found is one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, ModelMixin
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from diffpc.backends import require
+from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.injector import IDInjectors
+from diffpc.errors import InputError, UsageError
+from diffpc.files import atomic_write
+from diffpc.identity.encoder import IDEncoder
+from diffpc.pipeline import DiffPCPipeline
+from diffpc.weights import asset, sha256, weight_keys
+
+BUNDLED = "tiny"
+"""Name of the model that ships with the package."""
+
+INDEX = "model_index.json"
+"""Marks a folder that `save_pretrained` wrote."""
+
+ADAPTER_INDEX = "adapter.json"
+"""Marks a folder that `save_adapter` wrote."""
+
+ADAPTER: dict[str, type[ModelMixin]] = {
+    "id_encoder": IDEncoder,
+    "id_ctrl": IDCtrl,
+    "id_injectors": IDInjectors,
+}
+"""What belongs to Diff-PC; everything else is the base's."""
+
+BASE = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet")
+"""The base's components; its scheduler is made anew from its noise schedule."""
+
+_SAVED = "give a folder that DiffPCPipeline.save_pretrained wrote"
+_LORA = "give a LoRA made for the base"
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_pipeline(
+    model: str = BUNDLED,
+    base: str | None = None,
+    loras: Sequence[Path] = (),
+    device: str | None = None,
+    dtype: str | None = None,
+) -> DiffPCPipeline:
+    """A pipeline on its device.
+
+    Args:
+        model: "tiny", a folder that `save_pretrained` or `save_adapter` wrote, or a name on the hub.
+        base: an SDXL checkpoint (a folder, one .safetensors file, or a name on the hub) that replaces the
+            model's own base; the adapter stays the model's.
+        loras: LoRA files for the base, all at weight 1.
+        device: see `chosen_device`.
+        dtype: see `chosen_dtype`.
+
+    Raises:
+        UsageError: for an unknown name, device or type, or a base of other sizes than the adapter's.
+        InputError: for missing or broken files.
+    """
+    place = chosen_device(device)
+    kind = chosen_dtype(dtype, place)
+    folder = model_folder(model)
+    with _quiet():
+        if base is None:
+            pipeline = _whole_model(folder, kind)
+        else:
+            pipeline = load_adapter(folder, load_base(base, kind, folder))
+        _add_loras(pipeline, loras)
+    return pipeline.to(place)
+
+
+def chosen_device(name: str | None = None) -> torch.device:
+    """The device of that name; None is the GPU if there is one.
+
+    Raises:
+        UsageError: if it is unknown, or this machine has none.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise UsageError(f"unknown device {name!r}; choose cpu, cuda, cuda:N or mps")
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    if int(number or 0) >= here:
+        remedy = f"choose one of the {here}" if here else "pass --device cpu"
+        raise UsageError(f"device {name!r} is not available on this machine; {remedy}")
+    return torch.device(name)
+
+
+def chosen_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The networks' number type; None is bfloat16 on CUDA and float32 elsewhere.
+
+    Raises:
+        UsageError: if it is unknown, or the device cannot compute with it.
+    """
+    if name is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise UsageError(f"unknown dtype {name!r}; choose one of: {', '.join(DTYPES)}")
+    if name == "float16" and device.type == "cpu":
+        raise UsageError("float16 does not run on the cpu; pass --dtype bfloat16 or float32")
+    return DTYPES[name]
+
+
+def model_folder(model: str) -> Path:
+    """Where a model lies, checked: all its parts are there and no weight file is cut short.
+
+    Raises:
+        UsageError: if the name is unknown.
+        InputError: if parts are missing or broken, or the hub cannot be reached.
+    """
+    folder = asset(BUNDLED) if model == BUNDLED else place_of(model)
+    index = folder / INDEX
+    alone = not index.is_file() and (folder / ADAPTER_INDEX).is_file()
+    components = ADAPTER if alone else _components(index)
+    for name in [*BASE, *ADAPTER] if not alone else ADAPTER:
+        if name not in components:
+            raise InputError(f"{index}: names no {name}; {_SAVED}")
+    _check_parts(folder, components)
+    return folder
+
+
+def place_of(name: str) -> Path:
+    """The folder or file of that name, or the copy of the hub's repository of that name.
+
+    Raises:
+        UsageError: if it can be none of them.
+        InputError: if it is not there.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        if "/" in name:
+            raise InputError(f"{name}: no such file or folder; check the path")
+        raise UsageError(f"unknown model {name!r}; choose {BUNDLED}, a folder, or OWNER/NAME on the hub")
+    with _explained(name, "no such folder, and not reachable on the hub: check the name and the network"):
+        return Path(str(DiffPCPipeline.download(name, use_safetensors=True)))
+
+
+def native_size(folder: Path) -> tuple[int, int] | None:
+    """Width, height in pixels that a model draws by default; None if its folder holds no base."""
+    path = folder / "unet" / "config.json"
+    side = _json(path).get("sample_size") if path.is_file() else None
+    return (side * 8, side * 8) if isinstance(side, int) else None
+
+
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """Path below the folder -> sha256 of every weight file in it; of a single file, its name -> sha256."""
+    if folder.is_file():
+        return {folder.name: sha256(folder)}
+    return {
+        path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.safetensors"))
+    }
+
+
+def save_adapter(pipeline: DiffPCPipeline, folder: Path | str) -> None:
+    """Write what Diff-PC adds to a base, for `load_adapter` or `--model FOLDER --base SDXL`."""
+    folder = Path(folder)
+    for name in ADAPTER:
+        getattr(pipeline, name).save_pretrained(folder / name)
+    settings = {key: pipeline.config[key] for key in ("faces", "defaults")}
+    with atomic_write(folder / ADAPTER_INDEX) as stream:
+        stream.write((json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
+
+
+def load_adapter(folder: Path | str, base: DiffusionPipeline) -> DiffPCPipeline:
+    """The adapter of a model on a base of SDXL's layout.
+
+    Args:
+        folder: written by `save_adapter`, or a whole model's.
+        base: its components are used, not copied.
+
+    Raises:
+        UsageError: if the base has other sizes than the adapter's.
+        InputError: if the folder is incomplete or broken.
+    """
+    folder = Path(folder)
+    index = folder / ADAPTER_INDEX
+    settings = _json(index if index.is_file() else folder / INDEX)
+    _check_parts(folder, ADAPTER)
+    dtype = base.unet.dtype
+    adapter = {name: _adapter_part(folder, name, dtype) for name in ADAPTER}
+    check_fit(adapter, base)
+    scheduler = DDIMScheduler.from_config(
+        base.scheduler.config, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True
+    )
+    parts: dict[str, Any] = {name: getattr(base, name) for name in BASE} | adapter
+    parts |= {key: dict(settings.get(key, {})) for key in ("faces", "defaults")}
+    return DiffPCPipeline(**parts, scheduler=cast(DDIMScheduler, scheduler))
+
+
+def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> DiffusionPipeline:
+    """An SDXL checkpoint.
+
+    Args:
+        base: a folder in diffusers' layout, one .safetensors file, or a name on the hub.
+        dtype: of the networks.
+        configs: a model's folder; its configs describe a single file, so that the hub is not needed.
+
+    Raises:
+        UsageError: if the name is unknown.
+        InputError: if it is broken or out of reach.
+    """
+    from diffusers import StableDiffusionXLPipeline  # seconds to import, and seldom needed
+
+    path = place_of(base)
+    if path.is_file():
+        weight_keys(path)
+        whole = configs is not None and (configs / "unet").is_dir()
+        described = {"config": str(configs), "local_files_only": True} if whole else {}
+        with _explained(base, "give an SDXL checkpoint; without network use a folder in diffusers' layout"):
+            return StableDiffusionXLPipeline.from_single_file(str(path), dtype=dtype, **described)
+    _check_parts(path, {name: None for name in (*BASE, "scheduler")})
+    with _explained(base, "give a folder in diffusers' layout of SDXL"):
+        return StableDiffusionXLPipeline.from_pretrained(
+            path, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+
+
+def check_fit(adapter: dict[str, Any], base: DiffusionPipeline) -> None:
+    """Refuse an adapter that was made for a UNet of other sizes.
+
+    Raises:
+        UsageError: naming the first size that differs.
+    """
+    unet, injectors = base.unet, adapter["id_injectors"]
+    with torch.device("meta"):  # only shapes are wanted
+        control = IDCtrl.from_unet(unet)
+        fresh = IDInjectors.from_unet(unet)
+    sites = dict(zip([None, *map(tuple, fresh.config["places"])], fresh.config["widths"], strict=True))
+    places = [None, *map(tuple, injectors.config["places"])]
+    shapes = {key: list(value.shape) for key, value in control.state_dict().items()}
+    found = {key: list(value.shape) for key, value in adapter["id_ctrl"].state_dict().items()}
+    differs = [key for key in {**shapes, **found} if shapes.get(key) != found.get(key)]
+    pairs = {
+        "width of the text": (adapter["id_encoder"].config["width"], unet.config["cross_attention_dim"]),
+        "widths of the decoder": (
+            [list(widths) for widths in injectors.config["widths"]],
+            [list(sites.get(place, ())) for place in places],
+        ),
+        "sizes of the encoder": ([found.get(key) for key in differs], [shapes.get(key) for key in differs]),
+    }
+    for name, (wanted, given) in pairs.items():
+        if wanted != given:
+            raise UsageError(
+                f"the adapter does not fit this base: {name} is {_short(given)}, the adapter was made for "
+                f"{_short(wanted)}; give a base of the adapter's family"
+            )
+
+
+def _whole_model(folder: Path, dtype: torch.dtype) -> DiffPCPipeline:
+    if not (folder / INDEX).is_file():
+        raise UsageError(
+            f"{folder}: holds an adapter alone; pass --base with the SDXL checkpoint to use it on"
+        )
+    with _explained(str(folder), _SAVED):
+        pipeline = DiffPCPipeline.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    for name in ADAPTER:
+        _check_keys(folder / name, getattr(pipeline, name))
+    return pipeline
+
+
+def _adapter_part(folder: Path, name: str, dtype: torch.dtype) -> ModelMixin:
+    with _explained(str(folder / name), "give a folder that save_adapter or save_pretrained wrote"):
+        part = ADAPTER[name].from_pretrained(
+            folder, subfolder=name, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    _check_keys(folder / name, part)
+    return part.eval()
+
+
+def _check_keys(folder: Path, module: torch.nn.Module) -> None:
+    """The library fills what a file lacks with random numbers; an adapter must be whole."""
+    files = sorted(folder.glob("*.safetensors"))
+    lacking = sorted(set(module.state_dict()) - {key for path in files for key in weight_keys(path)})
+    if lacking:
+        raise InputError(
+            f"{files[0]}: lacks {len(lacking)} weights of the model ({lacking[0]}); download or copy it again"
+        )
+
+
+def _add_loras(pipeline: DiffPCPipeline, loras: Sequence[Path]) -> None:
+    if not loras:
+        return
+    require("peft", "lora")
+    names = [f"lora_{number}" for number in range(len(loras))]
+    for name, path in zip(names, loras, strict=True):
+        if not any("lora" in key for key in weight_keys(path)):
+            raise InputError(f"{path}: holds no LoRA weights; {_LORA}")
+        with _explained(str(path), _LORA):
+            pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+        if not any(name in found for found in pipeline.get_list_adapters().values()):
+            raise InputError(f"{path}: none of its weights belong to this base; {_LORA}")
+    pipeline.set_adapters(names)
+
+
+def _components(index: Path) -> dict[str, Any]:
+    if not index.is_file():
+        raise InputError(
+            f"{index.parent}: holds no model (no {INDEX}); give a folder that save_pretrained wrote"
+        )
+    return {key: value for key, value in _json(index).items() if isinstance(value, list)}
+
+
+def _check_parts(folder: Path, components: dict[str, Any]) -> None:
+    """Every component has its folder, every network its weights, and no weight file is cut short."""
+    for name in components:
+        part = folder / name
+        if not part.is_dir():
+            raise InputError(f"{part}: is missing; download or copy the model again")
+        files = sorted(part.glob("*.safetensors"))
+        if not files and not name.startswith(("tokenizer", "scheduler")):
+            raise InputError(f"{part}: has no .safetensors file; download or copy the model again")
+        for path in files:
+            weight_keys(path)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); download or copy it again") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: is not a JSON object; download or copy it again")
+    return cast(dict[str, Any], values)
+
+
+@contextmanager
+def _explained(name: str, remedy: str) -> Generator[None]:
+    """What the libraries raise on files that do not fit becomes one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, LookupError, SafetensorError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{name}: cannot be loaded ({reason[:160]}); {remedy}") from error
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without the libraries' progress bars and notes; faults are raised all the same."""
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+            library.enable_progress_bar()
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

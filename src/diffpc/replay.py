@@ -1,0 +1,210 @@
+"""What a PNG records of its making, and the same request again from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diffpc.errors import InputError, UsageError
+from diffpc.pipeline import PortraitSettings
+from diffpc.prepare import Job
+from diffpc.provenance import Provenance, read_settings
+from diffpc.request import Request
+from diffpc.weights import sha256
+
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A request taken from a PNG."""
+
+    request: Request
+    weights: dict[str, str]
+    """The weight files that drew it: name -> sha256."""
+    notes: tuple[str, ...]
+    """What may make the result differ, one sentence each."""
+
+
+def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict[str, Any]:
+    """Everything but prompt and seed that draws one portrait again: values, and files by name and sha256.
+
+    Names only, no folders: whoever gets the picture can read it.
+    """
+    asked = job.request
+    return {
+        "reference": [_mark(photo.path) for photo in job.references],
+        "target": _mark(job.target.path) if job.target else None,
+        "expression": _mark(job.expression.path) if job.expression else asked.expression,
+        "pose": asked.pose,
+        "place": asked.place,
+        "model": _portable(asked.model),
+        "base": _portable(asked.base),
+        "lora": [_mark(path) for path in asked.lora],
+        "steps": drawn.steps,
+        "guidance": drawn.guidance,
+        "strength": drawn.strength,
+        "size": drawn.size,
+        "face": asked.face,
+        "target_face": asked.target_face,
+        "device": device,
+        "dtype": dtype,
+    }
+
+
+def replayed(request: Request) -> Replay:
+    """The request that drew `request.replay`; what `request` gives itself goes first.
+
+    Photos that are not given are looked for by name beside the PNG and in the current folder.
+
+    Raises:
+        UsageError: if the model is not here.
+        InputError: if the PNG has no usable settings, or a photo is not here or another one.
+    """
+    if request.replay is None:
+        return Replay(request, {}, ())
+    path = request.replay
+    source = read_settings(path)
+    old = _checked(source, path)
+    notes = [
+        f"{given} is not the photo {name} that {path} was made from"
+        for given, (name, digest) in zip(request.reference, old["reference"], strict=False)
+        if sha256(given) != digest
+    ]
+    new = replace(
+        request,
+        **_photos(request, old, path),
+        prompt=source.prompt if request.prompt is None else request.prompt,
+        seed=source.seed if request.seed is None else request.seed,
+        output=request.output or path.with_name(f"{path.stem}-replay.png"),
+        model=request.model or _located(old["model"], "--model", path),
+        base=request.base or _located(old["base"], "--base", path),
+        lora=request.lora or tuple(_found(mark, "--lora", path) for mark in old["lora"]),
+        **_plain(request, old),
+    )
+    return Replay(new, {} if request.model or request.base or request.lora else source.weights, tuple(notes))
+
+
+def _photos(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The photos and the pose: a target excludes a pose, whichever of them is given now."""
+    posed = request.target or request.pose
+    target, expression = old["target"], old["expression"]
+    chosen: dict[str, Any] = {
+        "reference": request.reference
+        or tuple(_found(mark, "--reference", path) for mark in old["reference"]),
+        "expression": request.expression or expression,
+    }
+    if isinstance(expression, list) and not request.expression:
+        chosen["expression"] = str(_found(expression, "--expression", path))
+    if not posed:
+        chosen["target"] = _found(target, "--target", path) if target else None
+        chosen["pose"] = old["pose"] and tuple(old["pose"])
+        chosen["target_face"] = old["target_face"] if request.target_face is None else request.target_face
+    if request.place is None and not request.target:
+        chosen["place"] = old["place"] and tuple(old["place"])
+    return chosen
+
+
+def _plain(request: Request, old: dict[str, Any]) -> dict[str, Any]:
+    """The options that are values and no files."""
+    names = ("steps", "guidance", "strength", "face", "device", "dtype")
+    values = {name: old[name] if getattr(request, name) is None else getattr(request, name) for name in names}
+    return {**values, "size": request.size or tuple(old["size"])}
+
+
+def _mark(path: Path) -> list[str]:
+    return [path.name, sha256(path)]
+
+
+def _portable(model: str | None) -> str | None:
+    """A model's name without the folders it lies in."""
+    path = Path(model or "")
+    return path.name if model and path.exists() else model
+
+
+def _found(mark: list[str], option: str, png: Path) -> Path:
+    """The file of that name and content, beside the PNG or in the current folder."""
+    name, digest = mark
+    here = [path for path in (png.parent / name, Path(name)) if path.is_file()]
+    if not here:
+        raise InputError(f"{png}: was made with {name}, which is not beside it or here; pass {option} {name}")
+    same = [path for path in here if sha256(path) == digest]
+    if not same:
+        raise InputError(f"{here[0]}: is not the file that {png} was made with; pass {option} to use another")
+    return same[0]
+
+
+def _located(model: str | None, option: str, png: Path) -> str | None:
+    if model is None or model == "tiny" or _HUB_NAME.fullmatch(model):
+        return model
+    for path in (png.parent / model, Path(model)):
+        if path.exists():
+            return str(path)
+    raise UsageError(f"{png}: was drawn with {model}, which is not beside it or here; pass {option}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and value == Path(value).name and value not in ("", "..")
+
+
+def _is_mark(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _name(value[0]) and isinstance(value[1], str)
+
+
+def _none_or(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _list_of(check: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list) and len(value) == (length or len(value)) and all(map(check, value))
+    )
+
+
+def _model(value: Any) -> bool:
+    return isinstance(value, str) and bool(_name(value) or _HUB_NAME.fullmatch(value))
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "reference": _list_of(_is_mark),
+    "target": _none_or(_is_mark),
+    "expression": _none_or(lambda value: _name(value) or _is_mark(value)),
+    "pose": _none_or(_list_of(_number, 3)),
+    "place": _none_or(_list_of(_number, 3)),
+    "model": _none_or(_model),
+    "base": _none_or(_model),
+    "lora": _list_of(_is_mark),
+    "steps": _whole,
+    "guidance": _number,
+    "strength": _number,
+    "size": _list_of(_whole, 2),
+    "face": _none_or(_whole),
+    "target_face": _none_or(_whole),
+    "device": lambda value: isinstance(value, str),
+    "dtype": lambda value: isinstance(value, str),
+}
+"""What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
+
+
+def _checked(source: Provenance, path: Path) -> dict[str, Any]:
+    settings = source.settings
+    wrong = sorted(set(settings) ^ set(_CHECKS)) or [
+        name for name, check in _CHECKS.items() if not check(settings[name])
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: its Diff-PC settings are not usable ({wrong[0]}); give a PNG that this version of "
+            "`diffpc generate` wrote"
+        )
+    return settings

@@ -1,0 +1,40 @@
+import torch
+
+from diffpc.diffusion.backbone import build_vae
+from diffpc.presets import tiny
+from diffpc.train.autoencoder import DecoderTask, EncoderTask
+from diffpc.train.loop import LoopSettings, Trainer, generator_at
+
+
+def vae():
+    torch.manual_seed(0)
+    return build_vae(tiny().backbone)
+
+
+def test_the_encoder_learns_the_given_latents(tmp_path):
+    images, latents = torch.randn(2, 3, 32, 32), torch.randn(2, 16, 4, 4)
+    losses = []
+    trainer = Trainer(EncoderTask(vae(), images, latents), LoopSettings(60, 2, 3e-3, ema_images=0.0), tmp_path)
+    trainer.run(lambda report: losses.append(report.terms["total"]))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_decoder_alone_is_trained():
+    autoencoder = vae()
+    crops = torch.randint(256, (2, 32, 32, 3), dtype=torch.uint8)
+    task = DecoderTask(autoencoder, crops, torch.randn(2, 16, 4, 4))
+    task.losses(2, generator_at(0, 0))["total"].backward()
+    assert all(parameter.grad is None for parameter in autoencoder.encoder.parameters())
+    assert all(parameter.grad is not None for parameter in autoencoder.decoder.parameters())
+
+
+def test_the_decoders_loss_of_a_constant_error_is_in_the_pixels():
+    """A decoder that is off by a constant has no error at the edges."""
+    autoencoder = vae()
+    task = DecoderTask(autoencoder, torch.full((1, 32, 32, 3), 255, dtype=torch.uint8), torch.zeros(1, 16, 4, 4))
+    with torch.no_grad():
+        autoencoder.decoder.conv_out.weight.zero_()
+        autoencoder.decoder.conv_out.bias.fill_(0.5)
+        terms = task.losses(1, generator_at(0, 0))
+    assert terms["pixels"] == 0.5
+    assert terms["edges"] == 0
