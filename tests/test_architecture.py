@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
 # From the ground floor up. A room imports itself and what is below; two rooms of one floor never import each
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
 GROUND = {"types", "settings", "presets", "errors", "backends"}
-GROUND |= {"files", "images", "tensors", "weights", "provenance", "request"}
+GROUND |= {"files", "images", "tensors", "weights", "provenance"}
 FLOORS = (
     GROUND,
     {"faces"},
@@ -26,9 +26,7 @@ FLOORS = (
     {"pipeline"},
     {"loading"},
     {""},
-    {"prepare", "replay", "stages"},
-    {"generate"},
-    {"train", "curate", "evaluate", "serve"},
+    {"generate", "train", "curate", "evaluate", "serve"},
     {"cli"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

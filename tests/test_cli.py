@@ -204,8 +204,8 @@ def test_photos_without_the_face_that_is_meant(faulty: Faulty, astronaut_path: P
 
 
 def test_odd_photos_are_read(tmp_path: Path, astronaut_path: Path) -> None:
-    from diffpc.prepare import prepared
-    from diffpc.request import Request
+    from diffpc.generate.prepare import prepared
+    from diffpc.generate.request import Request
 
     photo = PILImage.open(astronaut_path).resize((64, 64))
     paths = []

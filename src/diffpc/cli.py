@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
 from diffpc.errors import DiffPCError
 
 if TYPE_CHECKING:
-    from diffpc.generate import Outcome
-    from diffpc.request import Request
+    from diffpc.generate.request import Request
+    from diffpc.generate.run import Outcome
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -98,20 +98,20 @@ def report_fault(kind: type[BaseException], fault: BaseException, _trace: object
 
 def _generate(arguments: Sequence[str]) -> int:
     request, output = _parsed(arguments)
-    from diffpc.prepare import prepared
+    from diffpc.generate.prepare import prepared
 
     notes: list[str] = []
     weights: dict[str, str] = {}
     if request.replay:
         _hush(output)
-        from diffpc.replay import replayed
+        from diffpc.generate.replay import replayed
 
         replay = replayed(request)
         request, weights = replay.request, replay.weights
         notes += replay.notes
     job = prepared(request)
     _hush(output)
-    from diffpc.generate import generate
+    from diffpc.generate.run import generate
 
     outcome = generate(job, progress=not (output.quiet or output.json))
     if weights and weights != outcome.weights:
@@ -168,7 +168,7 @@ def _help() -> str:
 def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
     import tyro
 
-    from diffpc.request import Request
+    from diffpc.generate.request import Request
 
     kinds = get_type_hints(Request)
     options = [(name, _option(name, kinds[name]), field(default=None)) for name in METAVARS]

@@ -73,10 +73,8 @@ def load_pipeline(
     kind = chosen_dtype(dtype, place)
     folder = model_folder(model)
     with _quiet():
-        if base is None:
-            pipeline = _whole_model(folder, kind)
-        else:
-            pipeline = load_adapter(folder, load_base(base, kind, folder))
+        other = load_base(base, kind, folder) if base else None
+        pipeline = load_adapter(folder, other) if other else _whole_model(folder, kind)
         _add_loras(pipeline, loras)
     return pipeline.to(place)
 

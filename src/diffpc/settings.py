@@ -171,7 +171,7 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
     if origin in (Union, UnionType):
         choices = [one for one in get_args(kind) if one is not NoneType]
         return None if value is None else _convert(choices[0], value, place)
-    if origin is Literal and value in get_args(kind) and not isinstance(value, bool):
+    if origin is Literal and any(one == value and type(one) is type(value) for one in get_args(kind)):
         return value
     if kind is float and type(value) in (int, float):
         return float(value)

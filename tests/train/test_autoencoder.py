@@ -14,7 +14,9 @@ def vae():
 def test_the_encoder_learns_the_given_latents(tmp_path):
     images, latents = torch.randn(2, 3, 32, 32), torch.randn(2, 16, 4, 4)
     losses = []
-    trainer = Trainer(EncoderTask(vae(), images, latents), LoopSettings(60, 2, 3e-3, ema_images=0.0), tmp_path)
+    trainer = Trainer(
+        EncoderTask(vae(), images, latents), LoopSettings(60, 2, 3e-3, ema_images=0.0), tmp_path
+    )
     trainer.run(lambda report: losses.append(report.terms["total"]))
     assert losses[-1] < 0.6 * losses[0]
 
@@ -31,7 +33,9 @@ def test_the_decoder_alone_is_trained():
 def test_the_decoders_loss_of_a_constant_error_is_in_the_pixels():
     """A decoder that is off by a constant has no error at the edges."""
     autoencoder = vae()
-    task = DecoderTask(autoencoder, torch.full((1, 32, 32, 3), 255, dtype=torch.uint8), torch.zeros(1, 16, 4, 4))
+    task = DecoderTask(
+        autoencoder, torch.full((1, 32, 32, 3), 255, dtype=torch.uint8), torch.zeros(1, 16, 4, 4)
+    )
     with torch.no_grad():
         autoencoder.decoder.conv_out.weight.zero_()
         autoencoder.decoder.conv_out.bias.fill_(0.5)

@@ -43,11 +43,12 @@ def new_vae() -> AutoencoderKL:
     return build_vae(tiny().backbone).to(memory_format=torch.channels_last)
 
 
-def load_vae(encoder: Path, decoder: Path) -> AutoencoderKL:
-    """The trained autoencoder, frozen."""
+def load_vae(encoder: Path, decoder: Path | None) -> AutoencoderKL:
+    """The trained autoencoder, frozen; its decoder may be left untrained where nothing is decoded."""
     vae = new_vae()
     load_average(encoder, {"encoder": nn.ModuleList([vae.encoder, vae.quant_conv])})
-    load_average(decoder, {"decoder": nn.ModuleList([vae.decoder, vae.post_quant_conv])})
+    if decoder is not None:
+        load_average(decoder, {"decoder": nn.ModuleList([vae.decoder, vae.post_quant_conv])})
     return vae.eval().requires_grad_(False)
 
 

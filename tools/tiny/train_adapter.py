@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--identity-weight", type=float, default=0.0)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    settings, vae = tiny(), load_vae(arguments.encoder, arguments.decoder)
+    settings = tiny()
+    # Only the ID loss looks at decoded pictures.
+    vae = load_vae(arguments.encoder, arguments.decoder if arguments.identity_weight else None)
     backbone = build(settings.backbone)
     load_average(
         arguments.base,

@@ -20,9 +20,15 @@ class ConstantKeysValues:
         self.kept: tuple[Tensor, Tensor] | None = None
 
     def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any
     ) -> Tensor:
-        """Attention of (B, L, C) states to constant (B, T, D) states, as `AttnProcessor2_0` computes it."""
+        """Attention of (B, L, C) states to constant (B, T, D) states, as `AttnProcessor2_0` computes it.
+
+        Args:
+            attn: the `Attention`; Any: its projections are declared as possibly absent.
+            hidden_states: the queries' side.
+            encoder_hidden_states: read at the first call only.
+        """
         if self.kept is None:
             key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
             self.kept = (_split(key, attn.heads), _split(value, attn.heads))
@@ -30,8 +36,7 @@ class ConstantKeysValues:
         query = _split(attn.to_q(hidden_states), attn.heads)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value)
         merged = mixed.transpose(1, 2).flatten(2).to(query.dtype)
-        project, drop = cast(nn.ModuleList, attn.to_out)
-        return drop(project(merged))
+        return attn.to_out[1](attn.to_out[0](merged))
 
 
 @contextmanager

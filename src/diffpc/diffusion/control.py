@@ -56,7 +56,8 @@ class IDCtrl(ModelMixin, ConfigMixin):
         """
         here = torch.empty(0).device
         with torch.device("meta"):  # neither memory nor time for random weights
-            control = cls(encoder=_encoder_arguments(unet)).to(dtype=unet.dtype)
+            control = cls(encoder=_encoder_arguments(unet))
+            nn.Module.to(control, dtype=unet.dtype)
         if here.type == "meta":
             return control
         control.to_empty(device=unet.device)

@@ -18,6 +18,10 @@ from diffpc.eyes import Likeness
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.face3d.presets import EXPRESSIONS, preset
+from diffpc.generate.prepare import Job, Photo
+from diffpc.generate.replay import recorded
+from diffpc.generate.request import Request, output_paths
+from diffpc.generate.stages import Seen
 from diffpc.images import write_png
 from diffpc.loading import (
     BUNDLED,
@@ -30,12 +34,8 @@ from diffpc.loading import (
     weight_hashes,
 )
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSet, PortraitSettings, check_settings
-from diffpc.prepare import Job, Photo
 from diffpc.provenance import Provenance, png_metadata
-from diffpc.replay import recorded
-from diffpc.request import Request, output_paths
 from diffpc.settings import from_dict
-from diffpc.stages import Seen
 from diffpc.types import FaceParams
 
 

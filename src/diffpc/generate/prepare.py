@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffpc.generate.request import Request, check_options, checked_output, is_photo
 from diffpc.images import read_image
-from diffpc.request import Request, check_options, checked_output, is_photo
 from diffpc.types import Image
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from diffpc import cli
+from diffpc.generate.request import output_paths
 from diffpc.images import read_image
 from diffpc.provenance import DIGITAL_SOURCE_TYPE, read_settings
-from diffpc.request import output_paths
 from diffpc.weights import sha256
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from diffpc.errors import InputError, UsageError
+from diffpc.generate.prepare import Job
+from diffpc.generate.request import Request
 from diffpc.pipeline import PortraitSettings
-from diffpc.prepare import Job
 from diffpc.provenance import Provenance, read_settings
-from diffpc.request import Request
 from diffpc.weights import sha256
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")

@@ -1,0 +1,1 @@
+"""`diffpc generate`: a request becomes a job, a job becomes portraits on disk."""
