@@ -315,13 +315,13 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     def _vae_in_range(self) -> Generator[None]:
         """Within the context a VAE that overflows float16 (`force_upcast`, as SDXL's) runs in float32."""
         narrow = self.vae.dtype == torch.float16 and bool(self.vae.config["force_upcast"])
-        if narrow:
-            self.vae.to(torch.float32)
+        if narrow:  # torch's own `to`: the library's warns of every cast
+            torch.nn.Module.to(self.vae, dtype=torch.float32)
         try:
             yield
         finally:
             if narrow:
-                self.vae.to(torch.float16)
+                torch.nn.Module.to(self.vae, dtype=torch.float16)
 
     def _conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
         return Conditions(

@@ -163,7 +163,7 @@ class AdapterTask:
         if len(chosen) == 0:
             return clean.sum() * 0.0
         decoder = self.networks.decoder
-        pictures = decoder.decode(clean[chosen] / decoder.config["scaling_factor"]).sample
+        pictures = decoder.decode(clean[chosen] / decoder.config["scaling_factor"], return_dict=False)[0]
         landmarks = self.data.landmarks[index[chosen]]
         vectors = self.networks.embedder.embed(pictures, landmarks, self.networks.layout)
         found = torch.ones(len(chosen), device=clean.device)

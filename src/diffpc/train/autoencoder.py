@@ -17,7 +17,7 @@ class EncoderTask:
         self, vae: AutoencoderKL, images: Float[Tensor, "N 3 H W"], latents: Float[Tensor, "N C h w"]
     ) -> None:
         self.vae, self.images, self.latents = vae, images, latents
-        self.parts = nn.ModuleList([vae.encoder, vae.quant_conv])
+        self.parts = _modules(vae.encoder, vae.quant_conv)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Encoder and the convolution behind it."""
@@ -26,7 +26,7 @@ class EncoderTask:
     def losses(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of the posterior's mode."""
         index = torch.randint(len(self.images), (batch,), generator=generator)
-        found = self.vae.encode(self.images[index]).latent_dist.mode()
+        found = self.vae.encode(self.images[index], return_dict=False)[0].mode()
         return {"total": (found - self.latents[index]).square().mean()}
 
 
@@ -37,7 +37,7 @@ class DecoderTask:
         self, vae: AutoencoderKL, crops: UInt8[Tensor, "N H W 3"], latents: Float[Tensor, "N C h w"]
     ) -> None:
         self.vae, self.crops, self.latents = vae, crops, latents
-        self.parts = nn.ModuleList([vae.decoder, vae.post_quant_conv])
+        self.parts = _modules(vae.decoder, vae.post_quant_conv)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Decoder and the convolution before it."""
@@ -50,7 +50,7 @@ class DecoderTask:
         latents = self.latents[index].float()
         # Generated latents are never quite those of a photo.
         latents = latents + 0.05 * torch.randn(latents.shape, generator=generator)
-        drawn = self.vae.decode(latents / self.vae.config["scaling_factor"]).sample
+        drawn = self.vae.decode(latents / self.vae.config["scaling_factor"], return_dict=False)[0]
         pixels = (drawn - wanted).abs().mean()
         edges = sum((_differences(drawn, dim) - _differences(wanted, dim)).abs().mean() for dim in (2, 3))
         return {"pixels": pixels, "edges": torch.as_tensor(edges), "total": pixels + edges}
@@ -58,3 +58,8 @@ class DecoderTask:
 
 def _differences(images: Tensor, dim: int) -> Tensor:
     return images.diff(dim=dim)
+
+
+def _modules(*parts: nn.Module | None) -> nn.ModuleList:
+    """The library makes the convolutions beside encoder and decoder optional."""
+    return nn.ModuleList(part for part in parts if part is not None)
