@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from diffpc import stages
 from diffpc.errors import UsageError
 from diffpc.eyes import Likeness
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.face3d.presets import EXPRESSIONS, preset
+from diffpc.generate import stages
 from diffpc.generate.prepare import Job, Photo
 from diffpc.generate.replay import recorded
 from diffpc.generate.request import Request, output_paths
