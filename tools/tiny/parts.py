@@ -12,6 +12,7 @@ from diffpc.diffusion.backbone import build_vae
 from diffpc.presets import tiny
 from diffpc.train.checkpoint import load_latest
 from diffpc.train.loop import JsonLines, Report, Trainer
+from diffpc.weights import load_into
 
 
 def empty_prompt(tokenizer: Path) -> Tensor:
@@ -35,6 +36,15 @@ def load_average(folder: Path, modules: dict[str, nn.Module]) -> int:
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
     return int(state["images"])
+
+
+def start_from(model: Path | None, modules: dict[str, nn.Module]) -> None:
+    """Begin with the weights of a model folder, as `assemble.py` writes it, instead of random ones."""
+    if model is None:
+        return
+    for name, module in modules.items():
+        (file,) = (model / name).glob("*.safetensors")
+        load_into(module, file)
 
 
 def new_vae() -> AutoencoderKL:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parts import empty_prompt, load_average, load_vae, report_to
+from parts import empty_prompt, load_average, load_vae, report_to, start_from
 from tqdm import tqdm
 
 from diffpc.diffusion.backbone import build
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--identity-weight", type=float, default=0.0)
+    parser.add_argument("--start-from", type=Path, help="a model folder whose adapter to go on from")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     settings = tiny()
@@ -128,6 +129,8 @@ def main() -> None:
         embedder=load_embedder(settings.faces.embedder),
         layout="eye_corners_nose",
     )
+    parts = {name: getattr(networks, name) for name in ("id_encoder", "id_ctrl", "id_injectors")}
+    start_from(arguments.start_from, parts)
     training = AdapterTraining(text_drop=0.1, identity_weight=arguments.identity_weight)
     task = AdapterTask(backbone, networks, read_data(arguments.data, arguments.tokenizer, vae), training)
     loop = LoopSettings(

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parts import empty_prompt, report_to
+from parts import empty_prompt, report_to, start_from
 
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
 from diffpc.train.base import BaseData, BaseTask
 from diffpc.train.loop import LoopSettings, Trainer
+
+PARTS = ("unet", "text_encoder", "text_encoder_2")
 
 
 def read_data(folder: Path, tokenizer: Path) -> BaseData:
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--stop-at", type=int)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--start-from", type=Path, help="a model folder whose weights to go on from")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     backbone = build(tiny().backbone)
@@ -48,6 +51,7 @@ def main() -> None:
         betas=(0.9, 0.99),
         checkpoint_images=4_000,
     )
+    start_from(arguments.start_from, {name: getattr(backbone, name) for name in PARTS})
     task = BaseTask(backbone, read_data(arguments.data, arguments.tokenizer))
     trainer = Trainer(task, settings, arguments.folder)
     for message in trainer.resume():
