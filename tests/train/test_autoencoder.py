@@ -42,3 +42,20 @@ def test_the_decoders_loss_of_a_constant_error_is_in_the_pixels():
         terms = task.losses(1, generator_at(0, 0))
     assert terms["pixels"] == 0.5
     assert terms["edges"] == 0
+
+
+def test_a_window_shows_the_same_part_of_picture_and_latents():
+    """Each latent value is written into the pixels that it stands for."""
+    latents = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 16, 4, 4).contiguous()
+    crops = (
+        latents[0, 0]
+        .repeat_interleave(8, 0)
+        .repeat_interleave(8, 1)
+        .byte()[None, :, :, None]
+        .expand(-1, -1, -1, 3)
+    )
+    task = DecoderTask(vae(), crops, latents, window=2)
+    for images in range(5):
+        pictures, window = task._window(torch.tensor([0]), generator_at(0, images))
+        assert pictures.shape == (1, 3, 16, 16)
+        assert torch.allclose((pictures[0, 0, ::8, ::8] + 1) * 127.5, window[0, 0], atol=1e-4)

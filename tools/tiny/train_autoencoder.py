@@ -28,7 +28,7 @@ SETTINGS = {
         images=5_600, batch=8, learning_rate=2e-3, schedule="cosine", warmup_images=500, ema_images=0
     ),
     "decoder": LoopSettings(
-        images=60_000, batch=8, learning_rate=1e-3, schedule="cosine", warmup_images=500, ema_images=2_000
+        images=160_000, batch=16, learning_rate=1e-3, schedule="cosine", warmup_images=500, ema_images=2_000
     ),
 }
 
@@ -92,6 +92,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--stop-at", type=int)
+    parser.add_argument(
+        "--window", type=int, help="side of the decoder's latent windows; all of a picture by default"
+    )
     arguments = parser.parse_args()
     crops = np.load(arguments.data / "crops.npy", mmap_mode="r")
     vae = new_vae()
@@ -107,7 +110,8 @@ def main() -> None:
         encode(vae, arguments.data)
     else:
         latents = torch.from_numpy(np.load(arguments.data / "latents.npy"))
-        task = DecoderTask(vae, torch.from_numpy(np.load(arguments.data / "crops.npy")), latents)
+        pictures = torch.from_numpy(np.load(arguments.data / "crops.npy"))
+        task = DecoderTask(vae, pictures, latents, arguments.window)
         train(task, "decoder", arguments.folder, arguments.stop_at)
 
 
