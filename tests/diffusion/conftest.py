@@ -19,15 +19,6 @@ def shaken(module, scale=0.05, seed=1):
     return module
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The same order of additions everywhere, and no waiting on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def unet():
     return random_pipeline().unet.requires_grad_(False)

@@ -1,18 +1,8 @@
 import pytest
-import torch
 
 from diffpc.errors import UsageError
 from diffpc.faces.detect import load_detector
 from diffpc.faces.embed import load_embedder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On busy cores, two threads of one small convolution wait for each other far longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

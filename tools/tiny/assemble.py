@@ -9,13 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from parts import load_average, load_vae
+from parts import load_average, load_vae, new_adapter
 from transformers import CLIPTokenizer
 
 from diffpc.diffusion.backbone import build
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjectors
-from diffpc.identity.encoder import IDEncoder
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.presets import tiny
 
@@ -31,23 +28,12 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=1.5)
     arguments = parser.parse_args()
     settings = tiny()
-    sizes, parts = settings.adapter, build(settings.backbone)
+    parts = build(settings.backbone)
     base_images = load_average(
         arguments.base,
         {"unet": parts.unet, "text_encoder": parts.text_encoder, "text_encoder_2": parts.text_encoder_2},
     )
-    adapter = {
-        "id_encoder": IDEncoder(
-            sizes.global_width,
-            sizes.local_width,
-            settings.backbone.text_width,
-            sizes.tokens,
-            sizes.layers,
-            sizes.heads,
-        ),
-        "id_ctrl": IDCtrl.from_unet(parts.unet),
-        "id_injectors": IDInjectors.from_unet(parts.unet, sizes.injector, sizes.kernel, sizes.sites),
-    }
+    adapter = new_adapter(parts.unet)
     adapter_images = load_average(arguments.adapter, adapter) if arguments.adapter else 0
     tokenizer = CLIPTokenizer.from_pretrained(arguments.tokenizer)
     pipeline = DiffPCPipeline(

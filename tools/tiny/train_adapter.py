@@ -10,14 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parts import empty_prompt, load_average, load_vae, report_to, start_from
+from parts import empty_prompt, load_average, load_vae, new_adapter, report_to, start_from
 from tqdm import tqdm
 
 from diffpc.diffusion.backbone import build
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjectors
 from diffpc.faces.embed import load_embedder
-from diffpc.identity.encoder import IDEncoder
 from diffpc.presets import tiny
 from diffpc.train.adapter import AdapterData, AdapterTask, AdapterTraining, Networks
 from diffpc.train.loop import LoopSettings, Trainer
@@ -113,24 +110,14 @@ def main() -> None:
         },
     )
     backbone.unet.to(memory_format=torch.channels_last)
-    sizes = settings.adapter
+    adapter = new_adapter(backbone.unet)
     networks = Networks(
-        id_encoder=IDEncoder(
-            sizes.global_width,
-            sizes.local_width,
-            settings.backbone.text_width,
-            sizes.tokens,
-            sizes.layers,
-            sizes.heads,
-        ),
-        id_ctrl=IDCtrl.from_unet(backbone.unet),
-        id_injectors=IDInjectors.from_unet(backbone.unet, sizes.injector, sizes.kernel, sizes.sites),
+        **adapter,
         decoder=vae,
         embedder=load_embedder(settings.faces.embedder),
         layout="eye_corners_nose",
     )
-    parts = {name: getattr(networks, name) for name in ("id_encoder", "id_ctrl", "id_injectors")}
-    start_from(arguments.start_from, parts)
+    start_from(arguments.start_from, adapter)
     training = AdapterTraining(text_drop=0.1, identity_weight=arguments.identity_weight)
     task = AdapterTask(backbone, networks, read_data(arguments.data, arguments.tokenizer, vae), training)
     loop = LoopSettings(

@@ -4,7 +4,6 @@ A checkpoint is a folder that appears by one rename, so a process killed at any 
 whole. Its JSON holds the sha256 of its tensors: a damaged one is recognised and passed over.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffpc.errors import InputError
+from diffpc.weights import sha256
 
 PREFIX = "checkpoint-"
 TENSORS = "tensors.safetensors"
@@ -33,7 +33,7 @@ def save(folder: Path, images: int, tensors: dict[str, Tensor], state: dict[str,
         shutil.rmtree(remains)
     temporary.mkdir(parents=True)
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
-    content = {**state, "images": images, "sha256": _sha256(temporary / TENSORS)}
+    content = {**state, "images": images, "sha256": sha256(temporary / TENSORS)}
     (temporary / STATE).write_text(json.dumps(content, indent=1))
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
@@ -55,9 +55,9 @@ def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
     for candidate in reversed(_folders(folder)):
         try:
             state = json.loads((candidate / STATE).read_text())
-            if _sha256(candidate / TENSORS) == state["sha256"]:
+            if sha256(candidate / TENSORS) == state["sha256"]:
                 return load_file(candidate / TENSORS), state, messages
-        except (OSError, ValueError, KeyError, TypeError):
+        except (InputError, OSError, ValueError, KeyError, TypeError):
             pass  # cut short, or not what `save` writes
         messages.append(f"{candidate.name} is damaged and was passed over")
     if messages:
@@ -67,8 +67,3 @@ def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
