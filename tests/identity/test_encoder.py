@@ -29,9 +29,34 @@ def test_the_keys_are_both_projections_side_by_side(encoder):
     vector, patches = features()
     encoder(vector, patches)
     queries, keys = seen[0]
-    assert torch.equal(keys[:, :1], encoder.project_global(vector))  # Eq. 8
+    unit = vector * 6**0.5  # a vector of length 1 becomes one of unit variance
+    assert torch.allclose(keys[:, :1], encoder.project_global(unit), atol=1e-6)  # Eq. 8
     assert torch.equal(keys[:, 1:], encoder.project_local(patches))  # Eq. 9
     assert torch.equal(queries, encoder.queries.expand(2, -1, -1))
+
+
+def test_fitted_it_sees_standardised_features(encoder):
+    vectors = torch.tensor([[[1.0, 2, 3, 4, 5, 6]], [[3.0, 2, 5, 4, 7, 6]]])
+    patches = torch.tensor([[[0.0, 1, 1, 1, 1]], [[2.0, 1, 1, 1, 1]]])
+    encoder.fit_scale(vectors, patches)
+    seen = []
+    encoder.project_global.register_forward_hook(lambda _m, arguments, _o: seen.append(arguments[0]))
+    encoder.project_local.register_forward_hook(lambda _m, arguments, _o: seen.append(arguments[0]))
+    encoder(vectors, patches)
+    root = 0.5**0.5  # (1 - 2) / std of 1 and 3
+    assert torch.allclose(
+        seen[0][:, 0], torch.tensor([[-root, 0, -root, 0, -root, 0], [root, 0, root, 0, root, 0]])
+    )
+    assert torch.allclose(seen[1][:, 0], torch.tensor([[-root, 0, 0, 0, 0], [root, 0, 0, 0, 0]]))
+
+
+def test_dropped_features_stay_zeros_however_it_is_fitted(encoder):
+    vector, patches = features()
+    encoder.fit_scale(vector + 5, patches + 5)
+    seen = []
+    encoder.project_global.register_forward_hook(lambda _m, arguments, _o: seen.append(arguments[0]))
+    encoder(0 * vector, patches)
+    assert torch.equal(seen[0], torch.zeros_like(vector))
 
 
 def test_every_input_matters_and_the_order_of_patches_does_not(encoder):
@@ -64,6 +89,7 @@ def test_gradients_reach_everything(encoder):
 
 
 def test_it_is_saved_and_loaded_whole(encoder, tmp_path):
+    encoder.fit_scale(*features())
     encoder.save_pretrained(tmp_path)
     with torch.no_grad():
         assert torch.equal(IDEncoder.from_pretrained(tmp_path)(*features()), encoder(*features()))

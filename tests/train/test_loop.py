@@ -40,6 +40,18 @@ def test_a_resumed_run_is_an_uninterrupted_one_exactly(tmp_path):
     assert [report.images for report in first + second] == list(range(4, 161, 4))
 
 
+def test_buffers_are_kept_with_the_weights(tmp_path):
+    def with_buffer(value):
+        task = ToyTask()
+        task.network.register_buffer("scale", torch.tensor(value))
+        return task
+
+    Trainer(with_buffer(3.0), SETTINGS, tmp_path).run(lambda _: None, stop_at=8)
+    resumed = with_buffer(1.0)
+    Trainer(resumed, SETTINGS, tmp_path).resume()
+    assert resumed.network.scale == 3
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     whole, _ = trained(tmp_path / "whole")
     folder = tmp_path / "killed"

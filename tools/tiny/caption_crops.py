@@ -14,7 +14,9 @@ from captions import background_of, caption
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-PER_CROP = 6
+PER_CROP = 8
+PLAIN = 4
+"""Of them, captions that leave the looks to the reference photo."""
 VOCABULARY = 1024
 LENGTH = 32
 CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -81,9 +83,11 @@ def main() -> None:
     texts = []
     for row, crop in zip(rows, crops, strict=True):
         found = attributes.get(Path(row["image"]).name)
-        texts.append([caption(found, background_of(crop), draw) if found else "" for _ in range(PER_CROP)])
+        place = background_of(crop)
+        texts.append([caption(found, place, draw, n < PLAIN) if found else "" for n in range(PER_CROP)])
     flat = [text for group in texts for text in group]
-    learn_vocabulary(flat + [WORDS] * 50, arguments.tokenizer)
+    if not arguments.tokenizer.exists():  # token ids must not change under a base that knows them
+        learn_vocabulary(flat + [WORDS] * 50, arguments.tokenizer)
     tokenizer = CLIPTokenizer(
         vocab=str(arguments.tokenizer / "vocab.json"),
         merges=str(arguments.tokenizer / "merges.txt"),

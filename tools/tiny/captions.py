@@ -91,13 +91,13 @@ def mood(row: dict[str, str], draw: random.Random) -> str | None:
     return draw.choice(MOODS["happiness"]) if float(row["smiling"]) > 0.7 else None
 
 
-def caption(row: dict[str, str], background: str | None, draw: random.Random) -> str:
-    """One sentence about one photo."""
+def caption(row: dict[str, str], background: str | None, draw: random.Random, plain: bool = False) -> str:
+    """One sentence about one photo; a plain one leaves out what a reference photo says: who, and their looks."""
     opening = draw.choice(
         ["a photo of ", "a portrait of ", "a portrait photo of ", "a picture of ", "photo of ", ""]
     )
-    text = opening + subject(row, draw)
-    kept = [phrase for phrase in looks(row) if draw.random() < 0.8]
+    text = opening + (draw.choice(["a person", "someone", "a face"]) if plain else subject(row, draw))
+    kept = [phrase for phrase in looks(row) if draw.random() < 0.8 and not plain]
     draw.shuffle(kept)
     if kept:
         text += draw.choice([" with ", " with ", ", "]) + _join(kept)

@@ -34,9 +34,13 @@ def load_average(folder: Path, modules: dict[str, nn.Module]) -> int:
         print(message)
     kind = "average" if any(name.startswith("average/") for name in tensors) else "weight"
     for name, module in modules.items():
-        prefix = f"{kind}/{name}."
+        prefixes = (f"{kind}/{name}.", f"buffer/{name}.")
         module.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            {
+                key.split(f"/{name}.", 1)[1]: value
+                for key, value in tensors.items()
+                if key.startswith(prefixes)
+            }
         )
     return int(state["images"])
 

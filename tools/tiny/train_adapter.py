@@ -118,8 +118,10 @@ def main() -> None:
         layout="eye_corners_nose",
     )
     start_from(arguments.start_from, adapter)
+    data = read_data(arguments.data, arguments.tokenizer, vae)
+    adapter["id_encoder"].fit_scale(data.vectors.float(), data.patches.float())
     training = AdapterTraining(text_drop=0.1, identity_weight=arguments.identity_weight)
-    task = AdapterTask(backbone, networks, read_data(arguments.data, arguments.tokenizer, vae), training)
+    task = AdapterTask(backbone, networks, data, training)
     loop = LoopSettings(
         images=arguments.images,
         batch=arguments.batch,

@@ -89,6 +89,12 @@ class Trainer:
             for key, parameter in module.named_parameters()
             if parameter.requires_grad
         }
+        self.buffers = {
+            f"{name}.{key}": value
+            for name, module in task.modules().items()
+            for key, value in module.state_dict().items()
+            if key not in dict(module.named_parameters())
+        }
         self.optimiser = torch.optim.AdamW(
             list(self.parameters.values()),
             lr=settings.learning_rate,
@@ -113,13 +119,15 @@ class Trainer:
             return []
         tensors, state, messages = found
         weights = {
-            name.removeprefix("weight/"): value
+            name.split("/", 1)[1]: value
             for name, value in tensors.items()
-            if name.startswith("weight/")
+            if name.startswith(("weight/", "buffer/"))
         }
-        check_state(weights, self.parameters, self.folder)
+        check_state(weights, self.parameters | self.buffers, self.folder)
         self.images = int(state["images"])
         with torch.no_grad():
+            for name, buffer in self.buffers.items():
+                buffer.copy_(weights[name])
             for name, parameter in self.parameters.items():
                 parameter.copy_(weights[name])
                 if name in self.average:  # begun anew where none was kept before
@@ -170,6 +178,7 @@ class Trainer:
         """Write a checkpoint."""
         tensors = {f"weight/{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        tensors |= {f"buffer/{name}": value for name, value in self.buffers.items()}
         tensors |= self._optimiser_tensors()
         return checkpoint.save(
             self.folder, self.images, tensors, {"settings": asdict(self.settings)}, self.settings.keep
