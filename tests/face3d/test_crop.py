@@ -6,15 +6,22 @@ from diffpc.errors import InputError
 from diffpc.face3d.crop import (
     crop_from_points,
     crop_image,
-    crop_matrix,
     crop_to_frame_ndc,
-    inverse_crop_matrix,
     paste_back,
 )
 from diffpc.face3d.render import render
+from diffpc.faces import align
 from diffpc.types import Crop
 
 CROP = Crop(centre=(52.5, 38.25), size=61.0, resolution=48)
+
+
+def crop_matrix(crop):
+    return np.vstack([align.crop_matrix(crop), [0, 0, 1]])
+
+
+def inverse_crop_matrix(crop):
+    return np.vstack([align.invert(align.crop_matrix(crop)), [0, 0, 1]])
 
 
 def photo(height=70, width=90, seed=0):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffpc.face3d.crop import crop_image, crop_matrix
+from diffpc.face3d.crop import crop_image
 from diffpc.face3d.framing import (
     MARGIN,
     Square,
@@ -16,6 +16,7 @@ from diffpc.face3d.framing import (
 )
 from diffpc.face3d.light import load_light_model
 from diffpc.face3d.pose import Angles, rotation_from
+from diffpc.faces.align import crop_matrix
 from diffpc.types import Face
 
 ARCFACE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])
@@ -33,7 +34,7 @@ def face(points: np.ndarray, layout="eyes_nose_mouth") -> Face:
 
 def test_an_unturned_square_is_the_crop():
     square = Square((40.0, 50.0), 60.0, 0.0, 112)
-    assert np.allclose(square.matrix(), crop_matrix(square.upright)[:2])
+    assert np.allclose(square.matrix(), crop_matrix(square.upright))
     image = np.random.default_rng(0).integers(0, 256, (120, 110, 3), dtype=np.uint8)
     assert np.abs(cut(image, square).astype(int) - crop_image(image, square.upright)).mean() < 1
 
@@ -90,5 +91,5 @@ def test_levelled_and_upright_agree_on_the_photo():
         return cv2.transform(pixel[None].astype(np.float64), cv2.invertAffineTransform(matrix))[0]
 
     levelled = photo(rotation, camera, square.matrix())
-    upright = photo(*levelled_to_upright(rotation, camera, square.roll), crop_matrix(square.upright)[:2])
+    upright = photo(*levelled_to_upright(rotation, camera, square.roll), crop_matrix(square.upright))
     assert np.abs(levelled - upright).max() < 1e-3

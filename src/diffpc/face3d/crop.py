@@ -33,20 +33,6 @@ def crop_from_points(points: Float[np.ndarray, "N 2"], scale: float, resolution:
     return Crop(centre=(float(x), float(y)), size=float(size), resolution=resolution)
 
 
-def crop_matrix(crop: Crop) -> Float[np.ndarray, "3 3"]:
-    """Photo -> crop pixels, homogeneous, float64: (p - centre + size / 2) * (resolution - 1) / size."""
-    scale = (crop.resolution - 1) / crop.size
-    left, top = _corner(crop)
-    return np.array([[scale, 0.0, -scale * left], [0.0, scale, -scale * top], [0.0, 0.0, 1.0]])
-
-
-def inverse_crop_matrix(crop: Crop) -> Float[np.ndarray, "3 3"]:
-    """Crop pixels -> photo pixels, homogeneous, float64."""
-    scale = crop.size / (crop.resolution - 1)
-    left, top = _corner(crop)
-    return np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
-
-
 def crop_image(image: UInt8[np.ndarray, "H W 3"], crop: Crop) -> UInt8[np.ndarray, "R R 3"]:
     """The crop's pixels; black where it reaches beyond the photo."""
     scale = crop.size / (crop.resolution - 1)

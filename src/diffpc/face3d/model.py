@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from diffpc.errors import InputError, UsageError
 from diffpc.face3d.encoder import INITIAL_CAMERA_SCALE
 from diffpc.face3d.flame import FlameLayer, project
 from diffpc.face3d.flame_file import N_EXPRESSION, N_SHAPE, load_flame
-from diffpc.faces.assets import ASSETS_VARIABLE
+from diffpc.faces.assets import assets_root
 from diffpc.types import Crop, FaceParams
 
 FLAME_FILE = "flame.safetensors"
@@ -144,16 +143,14 @@ def check_scores(scores: Mapping[str, float], known: tuple[str, ...], model: str
 
 
 def user_weights(weights: Path | None, name: str, remedy: str) -> Path:
-    """The given file, or `name` in the user's folder of models, $DIFFPC_ASSETS.
+    """The given file, or `name` in the user's folder of models.
 
     Raises:
-        InputError: if it is in neither place; the message ends in `remedy`.
+        InputError: if it is not there; the message ends in `remedy`.
     """
-    folder = os.environ.get(ASSETS_VARIABLE)
-    path = weights or (Path(folder) / name if folder else None)
-    if path is None or not path.is_file():
-        found = f"{path} is no file" if path else f"no file given, and {ASSETS_VARIABLE} is not set"
-        raise InputError(f"{name}: {found}; {remedy}")
+    path = weights or assets_root() / name
+    if not path.is_file():
+        raise InputError(f"{path} is no file; {remedy}")
     return path
 
 

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from diffpc.diffusion.backbone import Backbone, encode_token_ids, size_conditions
+from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids, size_conditions
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.injector import IDInjectors, attached
 from diffpc.faces.embed import FaceEmbedder
@@ -136,7 +136,7 @@ class AdapterTask:
             text = encode_token_ids(
                 tokens, tokens, (self.backbone.text_encoder, self.backbone.text_encoder_2)
             )
-        side = 8 * z_t.shape[-1]
+        side = downscale(self.backbone.vae) * z_t.shape[-1]
         added = {"text_embeds": text.pooled, "time_ids": size_conditions(side, side, len(z_t), z_t)}
         z_t = z_t.contiguous(memory_format=torch.channels_last)
         identity = parts.id_encoder(*self._features(reference, generator))
