@@ -1,33 +1,47 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from diffpc.diffusion.backbone import Backbone
 from diffpc.faces.embed import load_embedder
-from diffpc.train.adapter import AdapterData, AdapterTask, AdapterTraining, Networks
-from diffpc.train.loop import LoopSettings, Trainer, generator_at
+from diffpc.identity.local import load_local_features
+from diffpc.train.adapter import AdapterTask, IdentityLoss, Networks
+from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.positions import Drawn
 from tests.pipelines import random_pipeline
 
-PERSONS = [0, 0, 0, 1, 1]
+CORNERS = torch.tensor([[84.0, 60.0], [72.0, 60.0], [44.0, 60.0], [56.0, 60.0], [64.0, 80.0]])
 
 
-def data(crops: int = 6) -> AdapterData:
-    """Random targets cut from five photos of two persons."""
-    draw = torch.Generator().manual_seed(0)
-    corners = torch.tensor([[84.0, 60.0], [72.0, 60.0], [44.0, 60.0], [56.0, 60.0], [64.0, 80.0]])
-    return AdapterData(
-        latents=torch.randn(crops, 16, 16, 16, generator=draw),
-        z_3d=torch.randn(crops, 16, 16, 16, generator=draw),
-        captions=torch.randint(1000, (crops, 2, 32), generator=draw),
-        landmarks=corners.expand(crops, 5, 2).clone(),
-        photo=torch.arange(crops) % len(PERSONS),
-        person=torch.tensor(PERSONS),
-        vectors=torch.nn.functional.normalize(torch.randn(5, 1, 128, generator=draw), dim=-1),
-        patches=torch.randn(5, 64, 133, generator=draw),
-        empty=torch.full((32,), 1023),
-    )
+def samples(seed, **fixed):
+    """Random pairs at a timestep at which a face would be seen."""
+
+    def draw(generator):
+        tokens = torch.randint(1000, (32,), generator=generator)
+        return {
+            "z_0": torch.randn(16, 16, 16, generator=generator),
+            "z_3d": torch.randn(16, 16, 16, generator=generator),
+            "noise": torch.randn(16, 16, 16, generator=generator),
+            "timestep": torch.tensor(300),
+            "tokens": tokens,
+            "tokens_2": tokens,
+            "vector": torch.nn.functional.normalize(torch.randn(1, 128, generator=generator), dim=-1),
+            "patches": torch.randn(64, 133, generator=generator),
+            "landmarks": CORNERS,
+            "kept_global": torch.tensor(True),
+            "kept_local": torch.tensor(True),
+        } | fixed
+
+    return Drawn(seed, draw, lambda sample: "a pair")
 
 
-def task(settings: AdapterTraining | None = None, awake: bool = False) -> AdapterTask:
+def batch(count=2, **fixed):
+    return default_collate([samples(0, **fixed)[position] for position in range(count)])
+
+
+def task(identity: IdentityLoss | None = None, awake: bool = False) -> AdapterTask:
     """A task on random weights; `awake` gives the zero-initialised injectors some weight."""
     pipeline = random_pipeline()
     networks = Networks(
@@ -45,52 +59,71 @@ def task(settings: AdapterTraining | None = None, awake: bool = False) -> Adapte
     base = Backbone(
         pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.unet, pipeline.scheduler
     )
-    return AdapterTask(base, networks, data(), settings or AdapterTraining(identity_weight=0.0))
-
-
-def test_a_reference_is_another_photo_of_the_same_person():
-    made = task()
-    photos = torch.arange(5).repeat(200)
-    references = made._references(photos, torch.Generator().manual_seed(1))
-    assert (references != photos).all()
-    assert (made.data.person[references] == made.data.person[photos]).all()
-    assert set(references[photos == 0].tolist()) == {1, 2}
-    assert set(references[photos == 3].tolist()) == {4}
+    return AdapterTask(base, networks, samples, identity or IdentityLoss(weight=0.0))
 
 
 def test_an_untrained_adapter_has_the_base_models_loss():
     made = task()
-    with_adapter = made.losses(4, generator_at(0, 0))["total"]
+    with_adapter = made.losses(batch(4))["total"]
     for parameter in made.networks.id_ctrl.parameters():
         torch.nn.init.zeros_(parameter)
-    assert torch.equal(with_adapter, made.losses(4, generator_at(0, 0))["total"])
+    assert torch.equal(with_adapter, made.losses(batch(4))["total"])
 
 
-def test_identity_features_are_dropped_at_the_given_rates():
-    always = AdapterTraining(global_drop=1.0, local_drop=0.0, identity_drop=0.0)
-    vectors, patches = task(always)._features(torch.tensor([0, 3]), torch.Generator())
+def test_dropped_features_are_zeros():
+    made = task()
+    vectors, patches = made._features(batch(kept_global=torch.tensor(False)))
     assert vectors.abs().sum() == 0
-    assert torch.equal(patches, data().patches[[0, 3]])
-    nobody = AdapterTraining(global_drop=0.0, local_drop=0.0, identity_drop=1.0)
-    vectors, patches = task(nobody)._features(torch.tensor([0]), torch.Generator())
-    assert vectors.abs().sum() == 0
+    assert torch.equal(patches, batch()["patches"])
+    vectors, patches = made._features(batch(kept_local=torch.tensor(False)))
+    assert torch.equal(vectors, batch()["vector"])
     assert patches.abs().sum() == 0
+
+
+def test_patch_features_are_made_of_crops():
+    local = load_local_features("dlib")
+    made = task()
+    made.networks = replace(made.networks, local=local)
+    crops = torch.rand(2, 3, 150, 150) * 2 - 1
+    given = {name: value for name, value in batch().items() if name != "patches"}
+    assert torch.equal(made._features({**given, "crop": crops})[1], local(crops))
 
 
 def test_the_identity_loss_alone_moves_id_ctrl():
     """Its gradient passes the frozen embedder, decoder and UNet (method.md, point 15)."""
-    made = task(AdapterTraining(identity_weight=1.0, identity_until=999, identity_images=1), awake=True)
-    made.losses(1, generator_at(0, 0))["identity"].backward()
+    made = task(IdentityLoss(weight=1.0), awake=True)
+    for module in made.frozen().values():
+        module.requires_grad_(False)
+    made.losses(batch(1))["identity"].mean().backward()
     gradients = [parameter.grad for parameter in made.networks.id_ctrl.parameters()]
     assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
     assert all(parameter.grad is None for parameter in made.networks.decoder.parameters())
 
 
 def test_no_identity_loss_where_the_image_is_still_noise():
-    made = task(AdapterTraining(identity_weight=0.5, identity_until=-1))
-    terms = made.losses(2, generator_at(0, 0))
-    assert terms["identity"] == 0
-    assert terms["total"] == terms["diffusion"]
+    terms = task(IdentityLoss(weight=0.5, until=299)).losses(batch())
+    assert terms["identity"].tolist() == [0, 0]
+    assert torch.equal(terms["total"], terms["diffusion"])
+
+
+def test_only_images_that_are_clean_enough_have_an_identity_loss():
+    given = batch()
+    given["timestep"] = torch.tensor([500, 300])
+    terms = task(IdentityLoss(weight=0.5)).losses(given)
+    assert terms["identity"][0] == 0 < terms["identity"][1]
+    assert torch.allclose(terms["total"], terms["diffusion"] + 0.5 * terms["identity"])
+
+
+def test_a_window_is_cut_around_the_face():
+    """CORNERS have their mean at (64, 64) pixels: latent 8, so a window of 4 begins at 6, that is pixel 48."""
+    made = task(IdentityLoss(window=4))
+    clean = torch.arange(256.0).view(1, 1, 16, 16)
+    windows, landmarks = made._face_windows(clean, CORNERS[None])
+    assert torch.equal(windows[0, 0], clean[0, 0, 6:10, 6:10])
+    assert torch.equal(landmarks, CORNERS[None] - 48)
+    windows, landmarks = made._face_windows(clean, CORNERS[None] + 100)  # at the edge
+    assert torch.equal(windows[0, 0], clean[0, 0, 12:, 12:])
+    assert torch.equal(landmarks, CORNERS[None] + 100 - 96)
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "text_encoder_2"])
@@ -102,3 +135,27 @@ def test_frozen_parts_are_the_same_bit_for_bit_after_training(part, tmp_path):
     Trainer(made, LoopSettings(images=4, batch=2, learning_rate=1e-2), tmp_path).run(lambda report: None)
     assert all(torch.equal(before[name], value) for name, value in frozen.state_dict().items())
     assert not torch.equal(trained, made.networks.id_injectors.injectors[0].modulation.weight)
+    assert all(parameter.grad is None for parameter in frozen.parameters())
+
+
+def test_the_frozen_encoder_and_middle_keep_no_activations():
+    """Nothing that needs a gradient reaches the UNet before its middle block's injector."""
+    made = task()
+    for module in made.frozen().values():
+        module.requires_grad_(False)
+    seen = {}
+    unet = made.backbone.unet
+    for name, module in (
+        ("encoder", unet.down_blocks[-1]),
+        ("middle", unet.mid_block),
+        ("end", unet.conv_out),
+    ):
+        module.register_forward_hook(
+            lambda _module, _inputs, output, name=name: seen.update(
+                {name: output[0] if isinstance(output, tuple) else output}
+            ),
+            prepend=True,
+        )
+    made.losses(batch())
+    assert not seen["encoder"].requires_grad and not seen["middle"].requires_grad
+    assert seen["end"].requires_grad

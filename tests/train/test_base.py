@@ -1,10 +1,12 @@
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
-from diffpc.train.base import BaseData, BaseTask, drawn_captions
+from diffpc.train.base import BaseData, BaseTask, drawn_caption
 from diffpc.train.loop import LoopSettings, Task, Trainer
+from diffpc.train.positions import Samples
 
 
 @pytest.fixture
@@ -19,21 +21,27 @@ def task():
     return BaseTask(build(tiny().backbone), data)
 
 
+def batch(task, count):
+    return default_collate([task.samples(7)[position] for position in range(count)])
+
+
 def test_unet_and_text_encoders_are_trained_and_the_vae_is_not(task):
     assert isinstance(task, Task)
     assert set(task.modules()) == {"unet", "text_encoder", "text_encoder_2"}
-    task.losses(2, torch.Generator().manual_seed(0))["total"].backward()
+    assert task.frozen() == {}
+    task.losses(batch(task, 2))["total"].mean().backward()
     parts = task.backbone
     assert all(parameter.grad is None for parameter in parts.vae.parameters())
     for module in (parts.unet, parts.text_encoder, parts.text_encoder_2):
         assert sum(p.grad.abs().sum() for p in module.parameters() if p.grad is not None) > 0
 
 
-def test_the_same_generator_gives_the_same_loss(task):
-    def drawn(seed):
-        return task.losses(2, torch.Generator().manual_seed(seed))["total"].item()
-
-    assert drawn(3) == drawn(3) != drawn(4)
+def test_a_position_always_has_the_same_sample(task):
+    samples = task.samples(0)
+    assert isinstance(samples, Samples)
+    assert all(torch.equal(samples[3][name], value) for name, value in task.samples(0)[3].items())
+    assert not torch.equal(samples[3]["noise"], samples[4]["noise"])
+    assert samples.key(3) == f"image {int(samples[3]['index'])}"
 
 
 def test_two_images_are_learnt_in_a_few_steps(task, tmp_path):
@@ -42,7 +50,7 @@ def test_two_images_are_learnt_in_a_few_steps(task, tmp_path):
 
     def measured():
         with torch.no_grad():
-            return task.losses(8, torch.Generator().manual_seed(7))["total"].item()
+            return task.losses(batch(task, 8))["total"].mean().item()
 
     before = measured()
     for _ in range(20):
@@ -51,19 +59,16 @@ def test_two_images_are_learnt_in_a_few_steps(task, tmp_path):
 
 
 def test_captions_are_drawn_and_dropped():
-    captions = torch.arange(24, dtype=torch.int32).view(2, 3, 4).repeat(500, 1, 1)
+    captions = torch.arange(12, dtype=torch.int32).view(3, 4)
     empty = torch.full((4,), 99, dtype=torch.int32)
-    generator = torch.Generator().manual_seed(0)
-    drawn = drawn_captions(captions, empty, 0.3, generator)
-    dropped = (drawn == 99).all(dim=1)
+
+    def drawn(drop, count=500):
+        generator = torch.Generator().manual_seed(0)
+        return torch.stack([drawn_caption(captions, empty, drop, generator) for _ in range(count)])
+
+    found = drawn(0.3)
+    dropped = (found == 99).all(dim=1)
     assert 0.25 < dropped.float().mean() < 0.35
-    rows = {tuple(row) for row in drawn[~dropped].tolist()}
-    assert rows == {tuple(row) for row in captions[:2].flatten(0, 1).tolist()}
-    assert not (drawn_captions(captions, empty, 0.0, generator) == 99).any()
-    assert (drawn_captions(captions, empty, 1.0, generator) == 99).all()
-
-
-def test_a_caption_stays_with_its_image():
-    captions = torch.arange(8).view(4, 1, 2)
-    drawn = drawn_captions(captions, torch.zeros(2, dtype=torch.int64), 0.0, torch.Generator())
-    assert torch.equal(drawn, captions[:, 0])
+    assert {tuple(row) for row in found[~dropped].tolist()} == {tuple(row) for row in captions.tolist()}
+    assert not (drawn(0.0) == 99).any()
+    assert (drawn(1.0) == 99).all()

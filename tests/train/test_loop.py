@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -6,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 
-from diffpc.errors import DiffPCError, InputError
+from diffpc.errors import DiffPCError, InputError, UsageError
 from diffpc.train.checkpoint import load_latest
-from diffpc.train.loop import JsonLines, LoopSettings, Report, Task, Trainer, generator_at
+from diffpc.train.engine import EngineSettings
+from diffpc.train.loop import JsonLines, LoopSettings, Report, Task, Trainer
 from tests.train.toy import SETTINGS, ToyTask
 
 
@@ -87,9 +91,10 @@ def test_only_what_may_be_trained_is(tmp_path):
         "network.2.weight",
         "network.2.bias",
     }
-    frozen = trainer.task.frozen.weight.clone()
+    fixed = trainer.task.fixed.weight.clone()
     trainer.run(lambda _: None)
-    assert torch.equal(trainer.task.frozen.weight, frozen)
+    assert torch.equal(trainer.task.fixed.weight, fixed)
+    assert not trainer.task.fixed.weight.requires_grad
 
 
 def test_every_optimiser_value_is_the_settings(tmp_path):
@@ -109,7 +114,8 @@ def test_the_first_step_is_adamw_by_hand(tmp_path):
     trainer = Trainer(ToyTask(), settings, tmp_path)
     before = {name: value.detach().clone() for name, value in trainer.parameters.items()}
     twin = ToyTask()
-    twin.losses(4, generator_at(0, 0))["total"].backward()
+    batch = default_collate([twin.samples(0)[position] for position in range(4)])
+    twin.losses(batch)["total"].mean().backward()
     trainer.step()
     for name, gradient in ((f"network.{key}", value.grad) for key, value in twin.network.named_parameters()):
         # bias-corrected moments of one step: g / (|g| + eps), after the decoupled decay
@@ -170,11 +176,23 @@ def test_without_an_average_the_weights_stand_in(tmp_path):
 def test_a_gradient_that_is_not_finite_stops_the_run_and_spoils_nothing(tmp_path):
     trainer, _ = trained(tmp_path, stop_at=32)
     weights = {name: value.detach().clone() for name, value in trainer.parameters.items()}
-    healthy = trainer.task.losses
-    trainer.task.losses = lambda *args: {"total": healthy(*args)["total"] * float("nan")}
-    with pytest.raises(DiffPCError, match="gradient at 32 images is nan"):
+    trainer.samples = poisoned = trainer.task.samples(0)
+    trainer.batches = None
+    healthy = poisoned.draw
+    culprit = poisoned.key(33)
+
+    def draw(generator):
+        sample = healthy(generator)
+        name = poisoned.name(sample)
+        return {**sample, "wanted": sample["wanted"] * (float("nan") if name == culprit else 1)}
+
+    poisoned.draw = draw
+    with pytest.raises(DiffPCError, match=f"gradient at 32 images is nan, because of {re.escape(culprit)};"):
         trainer.step()
     assert same(trainer.parameters, weights)
+    tensors, state, _ = load_latest(tmp_path)
+    assert state["images"] == 32
+    assert all(torch.equal(tensors[f"weight/{name}"], value) for name, value in weights.items())
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -203,12 +221,40 @@ def test_stopping_at_once_does_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_random_choices_depend_on_seed_and_progress():
-    def drawn(seed, images):
-        return torch.rand(4, generator=generator_at(seed, images)).tolist()
+@pytest.mark.parametrize("engine", [EngineSettings(accumulation=2), EngineSettings(workers=2)])
+def test_the_way_of_working_does_not_change_the_curve(tmp_path, engine):
+    _, plain = trained(tmp_path / "plain", stop_at=40)
+    reports = []
+    Trainer(ToyTask(), SETTINGS, tmp_path / "other", engine).run(reports.append, 40)
+    assert losses(reports) == pytest.approx(losses(plain), rel=1e-5)
 
-    assert drawn(0, 32) == drawn(0, 32)
-    assert drawn(0, 32) != drawn(0, 64) and drawn(0, 32) != drawn(1, 32)
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_learn_what_one_does(tmp_path, parallel):
+    """Of every batch each process sees one half; a checkpoint of one is the other's."""
+    whole, reports = trained(tmp_path / "one")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["-m", "tests.train.distributed", str(tmp_path / "two"), parallel]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    subprocess.run([*command, *program, "80"], check=True, capture_output=True, env=environment)
+    first = json.loads((tmp_path / "two" / "losses.json").read_text())
+    resumed, second = trained(tmp_path / "two")
+    assert first + losses(second) == pytest.approx(losses(reports), rel=1e-4)
+    for name, value in whole.parameters.items():
+        assert torch.allclose(resumed.parameters[name], value, atol=1e-5)
+        assert torch.allclose(resumed.average[name], whole.average[name], atol=1e-5)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="batch of 4 cannot be shared by 1 processes with 3 micro-batches"):
+        Trainer(ToyTask(), SETTINGS, tmp_path, EngineSettings(accumulation=3))
+
+
+def test_a_changed_setting_is_named_and_refused(tmp_path):
+    trained(tmp_path, stop_at=16)
+    changed = replace(SETTINGS, learning_rate=0.5, keep=1)
+    with pytest.raises(UsageError, match=r"loop\.learning_rate was 0\.01, is 0\.5; go on"):
+        Trainer(ToyTask(), changed, tmp_path).resume()
 
 
 def test_the_log_averages_and_begins_anew_after_a_resume(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.positions import Drawn
 
 SETTINGS = LoopSettings(
     images=160,
@@ -24,21 +25,30 @@ SETTINGS = LoopSettings(
 
 
 class ToyTask:
-    """Regression of a random linear map, with noise that depends on the generator."""
+    """Regression of a linear map, with noise that depends on the position."""
 
     def __init__(self):
         torch.manual_seed(0)
         self.network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
-        self.frozen = nn.Linear(2, 2).requires_grad_(False)
+        self.fixed = nn.Linear(2, 2)
 
     def modules(self):
-        return {"network": self.network, "frozen": self.frozen}
+        return {"network": self.network}
 
-    def losses(self, batch, generator):
-        inputs = torch.randn(batch, 3, generator=generator)
-        wanted = inputs[:, :2] * 2 + 0.1 * torch.randn(batch, 2, generator=generator)
-        total = (self.network(inputs) - wanted).square().mean()
+    def frozen(self):
+        return {"fixed": self.fixed}
+
+    def samples(self, seed):
+        return Drawn(seed, draw, lambda sample: f"number {sample['inputs'][0]:.3f}")
+
+    def losses(self, batch):
+        total = (self.network(batch["inputs"]) - batch["wanted"]).square().mean(1)
         return {"total": total, "half": total / 2}
+
+
+def draw(generator):
+    inputs = torch.randn(3, generator=generator)
+    return {"inputs": inputs, "wanted": inputs[:2] * 2 + 0.1 * torch.randn(2, generator=generator)}
 
 
 def main(folder, slow):

@@ -84,6 +84,15 @@ def looks(row: dict[str, str]) -> list[str]:
     return found
 
 
+def description(row: dict[str, str]) -> str:
+    """All looks in always the same words and order: what identity tokens should say."""
+    age = float(row["age"])
+    years = "young" if age < 31 or float(row["young"]) > 0.8 else "old" if age > 46 else "middle-aged"
+    text = f"a photo of a {years} {'man' if row['gender'] == 'man' else 'woman'}"
+    found = looks(row)
+    return f"{text} with {_join(found)}" if found else text
+
+
 def mood(row: dict[str, str], draw: random.Random) -> str | None:
     """A phrase for the expression, the crowd's word before the model's."""
     if row["expression_crowd"] in MOODS:

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pairs import Arrays, Drops, Pairs
 from parts import empty_prompt, load_average, load_vae, new_adapter, report_to, start_from
 from tqdm import tqdm
 
 from diffpc.diffusion.backbone import build
 from diffpc.faces.embed import load_embedder
 from diffpc.presets import tiny
-from diffpc.train.adapter import AdapterData, AdapterTask, AdapterTraining, Networks
+from diffpc.train.adapter import AdapterTask, IdentityLoss, Networks
 from diffpc.train.loop import LoopSettings, Trainer
 
 MIRRORED_CORNERS = [2, 3, 0, 1, 4]
 """Order of dlib's five points after a mirror: the eyes change places."""
 
 
-def read_data(folder: Path, tokenizer: Path, vae: torch.nn.Module) -> AdapterData:
+def read_data(folder: Path, tokenizer: Path, vae: torch.nn.Module) -> Arrays:
     """The crops of all photos with a detected face whose person has at least two such photos."""
     with np.load(folder / "references.npz") as stored:
         references = {name: stored[name] for name in stored.files}
@@ -38,7 +39,7 @@ def read_data(folder: Path, tokenizer: Path, vae: torch.nn.Module) -> AdapterDat
         crop_landmarks(references["landmarks"][kept][photo], rows[n])
         for n, photo in zip(chosen, photos, strict=True)
     ]
-    return AdapterData(
+    return Arrays(
         latents=torch.from_numpy(np.load(folder / "latents.npy")[chosen]),
         z_3d=encode_renders(folder, chosen, vae),
         captions=torch.from_numpy(np.load(folder / "captions.npy")[chosen]),
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--identity-weight", type=float, default=0.0)
     parser.add_argument("--start-from", type=Path, help="a model folder whose adapter to go on from")
+    parser.add_argument("--align", type=Path, help="the folder of train_align.py")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     settings = tiny()
@@ -120,8 +122,10 @@ def main() -> None:
     start_from(arguments.start_from, adapter)
     data = read_data(arguments.data, arguments.tokenizer, vae)
     adapter["id_encoder"].fit_scale(data.vectors.float(), data.patches.float())
-    training = AdapterTraining(text_drop=0.1, identity_weight=arguments.identity_weight)
-    task = AdapterTask(backbone, networks, data, training)
+    if arguments.align:
+        load_average(arguments.align, {"id_encoder": adapter["id_encoder"]})
+    pairs = Pairs(data, Drops())
+    task = AdapterTask(backbone, networks, pairs.samples, IdentityLoss(arguments.identity_weight))
     loop = LoopSettings(
         images=arguments.images,
         batch=arguments.batch,

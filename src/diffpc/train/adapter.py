@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids, size_conditions
@@ -15,50 +15,22 @@ from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.injector import IDInjectors, attached
 from diffpc.faces.embed import FaceEmbedder
 from diffpc.identity.encoder import IDEncoder
+from diffpc.identity.local import LocalFeatures
 from diffpc.train import loss
-from diffpc.train.base import drawn_captions
+from diffpc.train.positions import Samples
 from diffpc.types import LandmarkLayout
 
 
 @dataclass(frozen=True)
-class AdapterData:
-    """What is constant per target crop (N) and per reference photo (R)."""
+class IdentityLoss:
+    """How L_id of Eq. 20 and 21 is weighed and where it applies."""
 
-    latents: Float[Tensor, "N C H W"]
-    """Of the target crops, times the scaling factor."""
-    z_3d: Float[Tensor, "N C H W"]
-    """Latents of the targets' I_3d."""
-    captions: Int[Tensor, "N K T"]
-    """Token ids."""
-    landmarks: Float[Tensor, "N 5 2"]
-    """Of the targets, in pixels of the crop."""
-    photo: Int[Tensor, " N"]
-    """The photo (row of the reference tensors) that each crop was cut from."""
-    person: Int[Tensor, " R"]
-    """Who is on each photo; photos of one person stand together."""
-    vectors: Float[Tensor, "R 1 d1"]
-    """F_global, L2-normalised."""
-    patches: Float[Tensor, "R L d2"]
-    """F_local."""
-    empty: Int[Tensor, " T"]
-    """Token ids of the empty prompt."""
-
-
-@dataclass(frozen=True)
-class AdapterTraining:
-    """Choices of Sec. 4.5 and the places where the paper leaves some."""
-
-    text_drop: float = 0.05
-    global_drop: float = 0.05
-    local_drop: float = 0.05
-    identity_drop: float = 0.05
-    """Both at once, so that guidance has a "nobody" to push away from; 0 in the paper."""
-    identity_weight: float = 0.1
-    """lambda of Eq. 21; 0 leaves the ID loss out."""
-    identity_until: int = 400
-    """Largest timestep at which z0_hat is a face and the ID loss applies."""
-    identity_images: int = 4
-    """Images per batch that are decoded for the ID loss."""
+    weight: float = 0.1
+    """lambda of Eq. 21; 0 leaves it out."""
+    until: int = 400
+    """Largest timestep at which z0_hat is a face (method.md, point 15)."""
+    window: int | None = None
+    """Side, in latents, of the square around the target's face that is decoded; None decodes the picture."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +46,36 @@ class Networks:
     """E_global."""
     layout: LandmarkLayout
     """Of the landmarks in the data."""
+    local: LocalFeatures | None = None
+    """E_local, for samples that hold the reference's crop instead of its patch features."""
 
 
 class AdapterTask:
-    """Reference and target are always two different photos of one person (method.md, point 17)."""
+    """Reference and target are two different photos of one person (method.md, point 17).
+
+    Samples hold, for the target: z_0 and z_3d (C, H, W), landmarks (5, 2) in pixels, tokens and tokens_2 (T,);
+    for the reference: vector (1, d1), and patches (L, d2) or crop (3, S, S) in [-1, 1]; for the step: noise
+    (C, H, W), timestep (), and whether the global vector and the patches are kept: kept_global, kept_local ().
+    """
 
     def __init__(
-        self, backbone: Backbone, networks: Networks, data: AdapterData, settings: AdapterTraining
+        self,
+        backbone: Backbone,
+        networks: Networks,
+        samples: Callable[[int], Samples],
+        identity: IdentityLoss | None = None,
     ) -> None:
-        self.backbone = backbone
-        self.networks = networks
-        self.data = data
-        self.settings = settings
-        self.first, self.count = _runs(data.person)
-        frozen = (backbone.unet, backbone.text_encoder, backbone.text_encoder_2, networks.decoder)
-        for module in frozen:
-            module.requires_grad_(False)
+        """Put the parts together.
+
+        Args:
+            backbone: the frozen base.
+            networks: the trained parts and those of the ID loss.
+            samples: seed -> the sequence of samples.
+            identity: the ID loss.
+        """
+        self.backbone, self.networks = backbone, networks
+        self.samples = samples
+        self.identity = identity or IdentityLoss()
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The adapter; everything else is frozen."""
@@ -100,77 +86,81 @@ class AdapterTask:
             "id_injectors": parts.id_injectors,
         }
 
-    def losses(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """L_diff, L_id and L_total (Eq. 18, 20, 21) of one batch."""
-        index = torch.randint(len(self.data.latents), (batch,), generator=generator)
-        reference = self._references(self.data.photo[index], generator)
-        z_0 = self.data.latents[index].float()
-        noise = torch.randn(z_0.shape, generator=generator)
-        timesteps = torch.randint(1000, (batch,), generator=generator)
-        z_t = loss.noised(z_0, noise, timesteps, self.backbone.scheduler)
-        prediction = self._predict(z_t, timesteps, index, reference, generator)
-        wanted = loss.target(z_0, noise, timesteps, self.backbone.scheduler)
-        terms = {"diffusion": loss.diffusion_loss(prediction, wanted)}
-        terms["total"] = terms["diffusion"]
-        if self.settings.identity_weight:
-            clean = loss.clean_estimate(prediction, z_t, timesteps, self.backbone.scheduler)
-            terms["identity"] = self._identity_loss(clean, timesteps, index, reference)
-            terms["total"] = terms["total"] + self.settings.identity_weight * terms["identity"]
-        return terms
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """The base, and what looks at faces."""
+        base, parts = self.backbone, self.networks
+        used = {
+            "unet": base.unet,
+            "text_encoder": base.text_encoder,
+            "text_encoder_2": base.text_encoder_2,
+            "decoder": parts.decoder,
+            "embedder": parts.embedder,
+            "local": parts.local,
+        }
+        return {name: module for name, module in used.items() if isinstance(module, nn.Module)}
 
-    def _references(self, photos: Tensor, generator: torch.Generator) -> Tensor:
-        """For each photo another one of the same person."""
-        person = self.data.person[photos]
-        first, count = self.first[person], self.count[person]
-        step = 1 + (torch.rand(len(photos), generator=generator) * (count - 1)).long()
-        return first + (photos - first + step) % count
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """L_diff, L_id and L_total (Eq. 18, 20, 21)."""
+        scheduler = self.backbone.scheduler
+        z_0, noise, timesteps = batch["z_0"].float(), batch["noise"], batch["timestep"]
+        z_t = loss.noised(z_0, noise, timesteps, scheduler)
+        prediction = self._predict(z_t, batch)
+        diffusion = loss.diffusion_loss(prediction, loss.target(z_0, noise, timesteps, scheduler))
+        if not self.identity.weight:
+            return {"diffusion": diffusion, "total": diffusion}
+        clean = loss.clean_estimate(prediction.float(), z_t, timesteps, scheduler)
+        identity = self._identity_loss(clean, batch)
+        total = diffusion + self.identity.weight * identity
+        return {"diffusion": diffusion, "identity": identity, "total": total}
 
-    def _predict(
-        self, z_t: Tensor, timesteps: Tensor, index: Tensor, reference: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        parts, unet = self.networks, self.backbone.unet
-        tokens = drawn_captions(
-            self.data.captions[index], self.data.empty, self.settings.text_drop, generator
-        )
+    def _predict(self, z_t: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        parts, unet, timesteps = self.networks, self.backbone.unet, batch["timestep"]
         with torch.no_grad():
-            text = encode_token_ids(
-                tokens, tokens, (self.backbone.text_encoder, self.backbone.text_encoder_2)
-            )
-        side = downscale(self.backbone.vae) * z_t.shape[-1]
-        added = {"text_embeds": text.pooled, "time_ids": size_conditions(side, side, len(z_t), z_t)}
+            encoders = (self.backbone.text_encoder, self.backbone.text_encoder_2)
+            text = encode_token_ids(batch["tokens"], batch["tokens_2"], encoders)
+        height, width = (downscale(self.backbone.vae) * side for side in z_t.shape[-2:])
+        added = {"text_embeds": text.pooled, "time_ids": size_conditions(height, width, len(z_t), z_t)}
         z_t = z_t.contiguous(memory_format=torch.channels_last)
-        identity = parts.id_encoder(*self._features(reference, generator))
-        condition = parts.id_ctrl.embed_condition(self.data.z_3d[index].float())
+        identity = parts.id_encoder(*self._features(batch))
+        condition = parts.id_ctrl.embed_condition(batch["z_3d"].float())
         c_id = parts.id_ctrl(z_t, timesteps, identity, condition, added)
         with attached(unet, parts.id_injectors, c_id):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
 
-    def _features(self, reference: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """F_global and F_local with some of them zeroed."""
-        settings, batch = self.settings, len(reference)
-        draws = torch.rand(3, batch, generator=generator)
-        nobody = draws[2] < settings.identity_drop
-        no_global = (draws[0] < settings.global_drop) | nobody
-        no_local = (draws[1] < settings.local_drop) | nobody
-        vectors = self.data.vectors[reference].float() * (~no_global)[:, None, None]
-        patches = self.data.patches[reference].float() * (~no_local)[:, None, None]
-        return vectors, patches
+    def _features(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """F_global and F_local, zeros where they are dropped."""
+        patches = batch["patches"] if "patches" in batch else self._patches(batch["crop"])
+        vectors = batch["vector"].float() * batch["kept_global"][:, None, None]
+        return vectors, patches.float() * batch["kept_local"][:, None, None]
 
-    def _identity_loss(self, clean: Tensor, timesteps: Tensor, index: Tensor, reference: Tensor) -> Tensor:
-        """Eq. 20 on the first few images that are clean enough; the gradient runs through decoder and embedder."""
-        usable: Bool[Tensor, " B"] = timesteps <= self.settings.identity_until
-        chosen = usable.nonzero().flatten()[: self.settings.identity_images]
+    def _patches(self, crops: Tensor) -> Tensor:
+        if self.networks.local is None:
+            raise ValueError("the samples hold crops; the task needs networks.local to look at them")
+        return self.networks.local(crops)
+
+    def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor]) -> Float[Tensor, " B"]:
+        """Eq. 20 where the image is clean enough; the gradient runs through decoder and embedder."""
+        chosen = (batch["timestep"] <= self.identity.until).nonzero().flatten()
         if len(chosen) == 0:
-            return clean.sum() * 0.0
+            return clean.new_zeros(len(clean))
+        latents, landmarks = self._face_windows(clean[chosen], batch["landmarks"][chosen])
         decoder = self.networks.decoder
-        pictures = decoder.decode(clean[chosen] / decoder.config["scaling_factor"], return_dict=False)[0]
-        landmarks = self.data.landmarks[index[chosen]]
+        pictures = decoder.decode(latents / decoder.config["scaling_factor"], return_dict=False)[0].float()
         vectors = self.networks.embedder.embed(pictures, landmarks, self.networks.layout)
         found = torch.ones(len(chosen), device=clean.device)
-        return loss.identity_loss(vectors, self.data.vectors[reference[chosen], 0].float(), found)
+        terms = loss.identity_loss(vectors, batch["vector"][chosen, 0].float(), found)
+        return clean.new_zeros(len(clean)).index_put((chosen,), terms)
 
-
-def _runs(person: Tensor) -> tuple[Tensor, Tensor]:
-    """First row and number of rows of each person, by the person's number."""
-    count = torch.bincount(person)
-    return torch.cumsum(count, 0) - count, count
+    def _face_windows(self, clean: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """Squares of latents around the faces, and the landmarks in them."""
+        side = self.identity.window
+        if side is None or side >= min(clean.shape[-2:]):
+            return clean, landmarks
+        scale = downscale(self.backbone.vae)
+        last = landmarks.new_tensor([clean.shape[-1] - side, clean.shape[-2] - side])
+        corners = (landmarks.mean(1) / scale - side / 2).round().clamp(min=landmarks.new_zeros(2), max=last)
+        windows = [
+            one[:, top : top + side, left : left + side]
+            for one, (left, top) in zip(clean, corners.long().tolist(), strict=True)
+        ]
+        return torch.stack(windows), landmarks - scale * corners[:, None]

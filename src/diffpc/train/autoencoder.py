@@ -9,6 +9,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from diffpc.train.positions import Drawn
+
 
 class EncoderTask:
     """The encoder learns given latents, so that its latent space is as smooth as its teacher's."""
@@ -23,11 +25,22 @@ class EncoderTask:
         """Encoder and the convolution behind it."""
         return {"encoder": self.parts}
 
-    def losses(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Nothing: the latents are given."""
+        return {}
+
+    def samples(self, seed: int) -> Drawn:
+        """A picture and its latents."""
+        return Drawn(seed, self._draw, _name)
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mean squared error of the posterior's mode."""
-        index = torch.randint(len(self.images), (batch,), generator=generator)
-        found = self.vae.encode(self.images[index], return_dict=False)[0].mode()
-        return {"total": (found - self.latents[index]).square().mean()}
+        found = self.vae.encode(batch["picture"], return_dict=False)[0].mode()
+        return {"total": (found - batch["latents"]).square().mean(dim=(1, 2, 3))}
+
+    def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        index = torch.randint(len(self.images), (), generator=generator)
+        return {"index": index, "picture": self.images[index], "latents": self.latents[index]}
 
 
 class DecoderTask:
@@ -57,32 +70,40 @@ class DecoderTask:
         """Decoder and the convolution before it."""
         return {"decoder": self.parts}
 
-    def losses(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Mean absolute error of the pixels and of their differences to their neighbours, which keeps edges sharp."""
-        index = torch.randint(len(self.crops), (batch,), generator=generator)
-        wanted, latents = self._window(index, generator)
-        # Generated latents are never quite those of a photo.
-        latents = latents + 0.05 * torch.randn(latents.shape, generator=generator)
-        drawn = self.vae.decode(latents / self.vae.config["scaling_factor"], return_dict=False)[0]
-        pixels = (drawn - wanted).abs().mean()
-        edges = sum((_differences(drawn, dim) - _differences(wanted, dim)).abs().mean() for dim in (2, 3))
-        return {"pixels": pixels, "edges": torch.as_tensor(edges), "total": pixels + edges}
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Nothing: the latents are given."""
+        return {}
 
-    def _window(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The same random window of pictures, in [-1, 1], and of their latents."""
+    def samples(self, seed: int) -> Drawn:
+        """A window of a picture and of its latents."""
+        return Drawn(seed, self._draw, _name)
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mean absolute error of the pixels and of their differences to their neighbours, which keeps edges sharp."""
+        wanted = batch["picture"]
+        drawn = self.vae.decode(batch["latents"] / self.vae.config["scaling_factor"], return_dict=False)[0]
+        pixels = (drawn - wanted).abs().mean(dim=(1, 2, 3))
+        across, down = (
+            (drawn.diff(dim=dim) - wanted.diff(dim=dim)).abs().mean(dim=(1, 2, 3)) for dim in (2, 3)
+        )
+        return {"pixels": pixels, "edges": across + down, "total": pixels + across + down}
+
+    def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """The same random window of a picture, in [-1, 1], and of its latents."""
+        index = torch.randint(len(self.crops), (), generator=generator)
         scale = self.crops.shape[1] // self.latents.shape[-1]
         last = self.latents.shape[-1] - self.window + 1
         top, left = torch.randint(last, (2,), generator=generator).tolist()
-        rows, columns = slice(top, top + self.window), slice(left, left + self.window)
-        latents = self.latents[index][:, :, rows, columns].float()
-        pixel_rows = slice(scale * top, scale * (top + self.window))
-        pixel_columns = slice(scale * left, scale * (left + self.window))
-        pictures = self.crops[index][:, pixel_rows, pixel_columns]
-        return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1, latents
+        latents = self.latents[index, :, top : top + self.window, left : left + self.window].float()
+        down, right, side = scale * top, scale * left, scale * self.window
+        picture = self.crops[index, down : down + side, right : right + side]
+        # Generated latents are never quite those of a photo.
+        latents = latents + 0.05 * torch.randn(latents.shape, generator=generator)
+        return {"index": index, "picture": picture.permute(2, 0, 1).float() / 127.5 - 1, "latents": latents}
 
 
-def _differences(images: Tensor, dim: int) -> Tensor:
-    return images.diff(dim=dim)
+def _name(sample: dict[str, Tensor]) -> str:
+    return f"picture {int(sample['index'])}"
 
 
 def _modules(*parts: nn.Module | None) -> nn.ModuleList:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids, size_conditions
 from diffpc.train import loss
+from diffpc.train.positions import Drawn
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,7 @@ class BaseData:
 
 
 class BaseTask:
-    """Text-to-image training by Eq. 1 and Eq. 3, with both text encoders trained along; the VAE is not used.
-
-    The data may stay on the CPU: batches are moved to where the UNet is.
-    """
+    """Text-to-image training by Eq. 1 and Eq. 3, with both text encoders trained along; the VAE is not used."""
 
     def __init__(self, backbone: Backbone, data: BaseData, text_drop: float = 0.1) -> None:
         self.backbone = backbone
@@ -43,19 +41,33 @@ class BaseTask:
             "text_encoder_2": parts.text_encoder_2,
         }
 
-    def losses(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Mean squared error of the prediction on one batch."""
-        scheduler, device = self.backbone.scheduler, self.backbone.unet.device
-        index = torch.randint(len(self.data.latents), (batch,), generator=generator)
-        z_0 = self.data.latents[index].float().to(device)
-        tokens = drawn_captions(self.data.captions[index], self.data.empty, self.text_drop, generator)
-        noise = torch.randn(z_0.shape, generator=generator).to(device)
-        levels = int(scheduler.config["num_train_timesteps"])
-        timesteps = torch.randint(levels, (batch,), generator=generator).to(device)
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Nothing: latents are cached."""
+        return {}
+
+    def samples(self, seed: int) -> Drawn:
+        """Latents, noise, timestep and a caption's tokens."""
+        return Drawn(seed, self._draw, lambda sample: f"image {int(sample['index'])}")
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Squared error of the prediction."""
+        scheduler = self.backbone.scheduler
+        z_0, noise, timesteps = batch["z_0"], batch["noise"], batch["timestep"]
         z_t = loss.noised(z_0, noise, timesteps, scheduler)
-        prediction = self._predict(z_t, timesteps, tokens.to(device))
-        wanted = loss.target(z_0, noise, timesteps, scheduler)
-        return {"total": loss.diffusion_loss(prediction, wanted)}
+        prediction = self._predict(z_t, timesteps, batch["tokens"])
+        return {"total": loss.diffusion_loss(prediction, loss.target(z_0, noise, timesteps, scheduler))}
+
+    def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        index = torch.randint(len(self.data.latents), (), generator=generator)
+        z_0 = self.data.latents[index].float()
+        levels = int(self.backbone.scheduler.config["num_train_timesteps"])
+        return {
+            "index": index,
+            "z_0": z_0,
+            "noise": torch.randn(z_0.shape, generator=generator),
+            "timestep": torch.randint(levels, (), generator=generator),
+            "tokens": drawn_caption(self.data.captions[index], self.data.empty, self.text_drop, generator),
+        }
 
     def _predict(self, z_t: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         parts = self.backbone
@@ -70,12 +82,10 @@ class BaseTask:
         ).sample
 
 
-def drawn_captions(
-    captions: Int[Tensor, "B K T"], empty: Int[Tensor, " T"], drop: float, generator: torch.Generator
-) -> Int64[Tensor, "B T"]:
-    """One of the K captions per image, or the empty prompt with probability `drop`."""
-    batch, count, _ = captions.shape
-    pick = torch.randint(count, (batch,), generator=generator)
-    chosen = captions[torch.arange(batch), pick].long()
-    dropped = torch.rand(batch, generator=generator) < drop
-    return torch.where(dropped[:, None], empty.long(), chosen)
+def drawn_caption(
+    captions: Int[Tensor, "K T"], empty: Int[Tensor, " T"], drop: float, generator: torch.Generator
+) -> Int64[Tensor, " T"]:
+    """One of an image's K captions, or the empty prompt with probability `drop`."""
+    pick = torch.randint(len(captions), (), generator=generator)
+    dropped = torch.rand((), generator=generator) < drop
+    return (empty if dropped else captions[pick]).long()

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,15 +27,28 @@ def save(folder: Path, images: int, tensors: dict[str, Tensor], state: dict[str,
 
     Newer ones go: a run resumes from the newest whole one, so those must be damaged. So do the remains of a
     process that was killed while it wrote.
+
+    Raises:
+        InputError: if it cannot be written, for instance on a full disk; the older ones stay as they are.
     """
     final = folder / f"{PREFIX}{images:010d}"
     temporary = folder / f".{final.name}.{os.getpid()}"
     for remains in folder.glob(f".{PREFIX}*"):
         shutil.rmtree(remains)
-    temporary.mkdir(parents=True)
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
-    content = {**state, "images": images, "sha256": sha256(temporary / TENSORS)}
-    (temporary / STATE).write_text(json.dumps(content, indent=1))
+    try:
+        temporary.mkdir(parents=True)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            temporary / TENSORS,
+        )
+        content = {**state, "images": images, "sha256": sha256(temporary / TENSORS)}
+        (temporary / STATE).write_text(json.dumps(content, indent=1))
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"{final} cannot be written ({error}); make room and run the same command again: it goes on from "
+            "the checkpoint before"
+        ) from error
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
     kept = [path for path in _folders(folder) if path <= final][-keep:]

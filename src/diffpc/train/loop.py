@@ -1,13 +1,14 @@
 """The training loop: one task, one optimiser, progress counted in images.
 
 Run the same command again and it goes on where the last complete checkpoint was written. Every random choice
-of a step derives from (seed, images seen), so a resumed run sees exactly what an uninterrupted one would.
+derives from (seed, position of the sample), so a resumed run sees exactly what an uninterrupted one would, and
+so do runs on any number of processes.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,8 +16,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from diffpc.errors import DiffPCError
+from diffpc.errors import DiffPCError, UsageError
 from diffpc.train import checkpoint
+from diffpc.train.changes import refuse_changes
+from diffpc.train.engine import Engine, EngineSettings, Trainable, like, local, whole
+from diffpc.train.positions import Samples, Share, loader
 from diffpc.weights import check_state
 
 
@@ -27,7 +31,7 @@ class LoopSettings:
     images: int
     """Training images to see in all."""
     batch: int = 32
-    """Images per optimiser step."""
+    """Images per optimiser step, over all processes and micro-batches."""
     learning_rate: float = 1e-5
     """The paper's rate is constant at 1e-5; small models from scratch take more."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -52,14 +56,22 @@ class LoopSettings:
 
 @runtime_checkable
 class Task(Protocol):
-    """What is trained: its modules, and the loss of one batch."""
+    """What is trained, on what, and towards what."""
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Name -> module whose parameters are trained and saved."""
         ...
 
-    def losses(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Scalar loss terms of one batch drawn by `generator`; "total" is minimised."""
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Name -> module that is used as it is; its parameters get no gradient."""
+        ...
+
+    def samples(self, seed: int) -> Samples:
+        """The sequence of training samples."""
+        ...
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Loss terms (B,) of collated samples; the mean of "total" is minimised."""
         ...
 
 
@@ -70,31 +82,48 @@ class Report:
     images: int
     """Images seen, this step's included."""
     terms: dict[str, float]
-    """Loss terms."""
+    """Means of the loss terms, and the gradient's norm before clipping."""
     seconds: float
     """Wall time of the step."""
 
 
 class Trainer:
-    """Trains a task until `settings.images` are seen, resuming from `folder`."""
+    """Trains a task until `settings.images` are seen, resuming from `folder`.
 
-    def __init__(self, task: Task, settings: LoopSettings, folder: Path) -> None:
-        self.task = task
-        self.settings = settings
-        self.folder = folder
+    Every process makes one; what they do is done together.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: LoopSettings,
+        folder: Path,
+        engine: EngineSettings | None = None,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Move the networks to the device and make the optimiser.
+
+        Args:
+            task: what is trained.
+            settings: how long and how fast.
+            folder: of the checkpoints; every process must see it.
+            engine: how the work is done.
+            recipe: more of what made the run (JSON values); a resumed one must have the same.
+
+        Raises:
+            UsageError: if the batch cannot be shared by the processes.
+        """
+        self.task, self.settings, self.folder = task, settings, folder
+        self.engine = Engine(engine or EngineSettings())
+        self.recipe = {"loop": asdict(settings), **(recipe or {})}
+        self.pieces = self.engine.settings.accumulation
+        _check_batch(settings.batch, self.engine.world, self.pieces)
         self.images = 0
-        self.parameters = {
-            f"{name}.{key}": parameter
-            for name, module in task.modules().items()
-            for key, parameter in module.named_parameters()
-            if parameter.requires_grad
-        }
-        self.buffers = {
-            f"{name}.{key}": value
-            for name, module in task.modules().items()
-            for key, value in module.state_dict().items()
-            if key not in dict(module.named_parameters())
-        }
+        trained = Trainable(task)
+        self.model = self.engine.prepare(trained, task.frozen())
+        self.parameters = {name: value for name, value in trained.named_parameters() if value.requires_grad}
+        fixed = dict(trained.named_parameters())
+        self.buffers = {name: value for name, value in trained.state_dict().items() if name not in fixed}
         self.optimiser = torch.optim.AdamW(
             list(self.parameters.values()),
             lr=settings.learning_rate,
@@ -107,17 +136,21 @@ class Trainer:
             if settings.ema_images
             else {}
         )
+        self.samples = task.samples(settings.seed)
+        self.batches: Iterator[dict[str, Tensor]] | None = None
 
     def resume(self) -> list[str]:
         """Load the newest whole checkpoint, if there is one; returns messages about damaged ones.
 
         Raises:
             InputError: if there is no whole one among them, or it is of another model.
+            UsageError: if the run was begun with other settings; the message names them.
         """
         found = checkpoint.load_latest(self.folder)
         if found is None:
             return []
         tensors, state, messages = found
+        refuse_changes(state["settings"], self.recipe, self.folder)
         weights = {
             name.split("/", 1)[1]: value
             for name, value in tensors.items()
@@ -125,13 +158,15 @@ class Trainer:
         }
         check_state(weights, self.parameters | self.buffers, self.folder)
         self.images = int(state["images"])
+        self.batches = None
         with torch.no_grad():
             for name, buffer in self.buffers.items():
                 buffer.copy_(weights[name])
             for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
+                parameter.copy_(like(weights[name], parameter))
                 if name in self.average:  # begun anew where none was kept before
-                    self.average[name].copy_(tensors.get(f"average/{name}", weights[name]))
+                    kept = tensors.get(f"average/{name}", weights[name])
+                    self.average[name].copy_(like(kept, parameter))
         self._load_optimiser(tensors)
         return messages
 
@@ -142,29 +177,29 @@ class Trainer:
             started = time.perf_counter()
             terms = self.step()
             report(Report(self.images, terms, time.perf_counter() - started))
-            if self._due() or self.images >= end:
+            if self.due(self.settings.checkpoint_images) or self.images >= end:
                 self.save()
 
     def step(self) -> dict[str, float]:
-        """One optimiser step; returns the loss terms and the gradient's norm before clipping.
+        """One optimiser step; returns the means of the loss terms and the gradient's norm before clipping.
 
         Raises:
-            DiffPCError: if the gradient is not finite; weights and checkpoints are left as they were.
+            DiffPCError: if the gradient is not finite; the message names the samples, and a checkpoint of the
+                weights before this step is written.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
-        losses = self.task.losses(self.settings.batch, generator_at(self.settings.seed, self.images))
-        losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm).item()
+        found = [self._micro_step(last=piece == self.pieces - 1) for piece in range(self.pieces)]
+        norm = whole(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)).item()
         if not math.isfinite(norm):
-            raise DiffPCError(
-                f"the gradient at {self.images} images is {norm}; go on from a checkpoint at a lower rate"
-            )
+            self._give_up(norm, found)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.images += self.settings.batch
         self._update_average()
-        return {**{name: value.item() for name, value in losses.items()}, "gradient": norm}
+        names = list(found[0][1])
+        means = torch.stack([torch.stack([terms[name].mean() for name in names]) for _, terms in found])
+        return {**dict(zip(names, self.engine.mean(means.mean(0)).tolist(), strict=True)), "gradient": norm}
 
     def rate(self) -> float:
         """Learning rate at the current progress."""
@@ -174,37 +209,78 @@ class Trainer:
             return settings.learning_rate * warmup
         return settings.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * self.images / settings.images))
 
-    def save(self) -> Path:
-        """Write a checkpoint."""
-        tensors = {f"weight/{name}": parameter for name, parameter in self.parameters.items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+    def save(self) -> None:
+        """Write a checkpoint; the first process does, with the shards of all.
+
+        Raises:
+            InputError: if it cannot be written; those before it stay as they are.
+        """
+        tensors = {f"weight/{name}": whole(value.detach()) for name, value in self.parameters.items()}
+        tensors |= {f"average/{name}": whole(value) for name, value in self.average.items()}
         tensors |= {f"buffer/{name}": value for name, value in self.buffers.items()}
         tensors |= self._optimiser_tensors()
-        return checkpoint.save(
-            self.folder, self.images, tensors, {"settings": asdict(self.settings)}, self.settings.keep
-        )
+        if self.engine.main:
+            state = {"settings": self.recipe}
+            checkpoint.save(self.folder, self.images, tensors, state, self.settings.keep)
+        self.engine.wait()
 
     def averaged(self) -> dict[str, Tensor]:
-        """Name -> averaged weight (the weights themselves where no average is kept)."""
-        return self.average or {name: value.detach() for name, value in self.parameters.items()}
+        """Name -> averaged weight (the weights themselves where no average is kept), whole; buffers too."""
+        kept = self.average or {name: value.detach() for name, value in self.parameters.items()}
+        return {name: whole(value) for name, value in kept.items()} | self.buffers
 
-    def _due(self) -> bool:
-        every = self.settings.checkpoint_images
+    def due(self, every: int) -> bool:
+        """Whether a multiple of `every` images was passed with the last step."""
         return self.images // every > (self.images - self.settings.batch) // every
+
+    def _micro_step(self, last: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add one micro-batch's gradient; its positions and loss terms (B,)."""
+        if self.batches is None:
+            engine = self.engine
+            share = Share(self.images, self.settings.batch, engine.rank, engine.world, self.pieces)
+            on_gpu = engine.device.type == "cuda"
+            self.batches = loader(self.samples, share, engine.settings.workers, pin=on_gpu)
+        batch = {
+            name: value.to(self.engine.device, non_blocking=True)
+            for name, value in next(self.batches).items()
+        }
+        positions = batch.pop("position")
+        with self.engine.accumulating(self.model, last):
+            with self.engine.autocast():
+                terms = self.model(batch)
+            self.engine.accelerator.backward(terms["total"].mean() / self.pieces)
+        return positions, {name: value.detach() for name, value in terms.items()}
+
+    def _give_up(self, norm: float, found: list[tuple[Tensor, dict[str, Tensor]]]) -> None:
+        """Stop all processes at once: name the samples, keep the weights."""
+        bad = [
+            self.samples.key(int(position))
+            for positions, terms in found
+            for position, loss in zip(positions.tolist(), terms["total"].tolist(), strict=True)
+            if not math.isfinite(loss)
+        ]
+        named = self.engine.gathered(bad)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.save()
+        which = f"because of {', '.join(named)}" if named else "though every sample's loss is finite"
+        raise DiffPCError(
+            f"the gradient at {self.images} images is {norm}, {which}; the weights before this step are saved "
+            f"in {self.folder}: leave the samples out, or lower the rate"
+        )
 
     def _update_average(self) -> None:
         if not self.average:
             return
         half_life = min(self.settings.ema_images, 0.1 * self.images)
         kept = 0.5 ** (self.settings.batch / max(half_life, 1e-8))
-        average = list(self.average.values())
-        weights = [parameter.detach() for parameter in self.parameters.values()]
+        average = [local(value) for value in self.average.values()]
+        weights = [local(parameter.detach()) for parameter in self.parameters.values()]
         # no public batched lerp
         torch._foreach_lerp_(average, weights, 1 - kept)  # pyright: ignore[reportPrivateUsage]
 
     def _optimiser_tensors(self) -> dict[str, Tensor]:
         return {
-            f"optimiser/{name}/{key}": value.detach().clone() if value.ndim == 0 else value
+            f"optimiser/{name}/{key}": value.detach().clone() if value.ndim == 0 else whole(value)
             for name, parameter in self.parameters.items()
             for key, value in self.optimiser.state[parameter].items()
         }
@@ -213,17 +289,18 @@ class Trainer:
         for name, parameter in self.parameters.items():
             prefix = f"optimiser/{name}/"
             self.optimiser.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device)
+                key.removeprefix(prefix): like(value, parameter)
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
 
 
-def generator_at(seed: int, images: int) -> torch.Generator:
-    """The random state of the step that starts when `images` have been seen."""
-    generator = torch.Generator()
-    generator.manual_seed((seed * 1_000_003 + images) & 0x7FFF_FFFF_FFFF_FFFF)
-    return generator
+def _check_batch(batch: int, world: int, pieces: int) -> None:
+    if batch % (world * pieces):
+        raise UsageError(
+            f"a batch of {batch} cannot be shared by {world} processes with {pieces} micro-batches each; "
+            f"choose a multiple of {world * pieces}"
+        )
 
 
 class JsonLines:

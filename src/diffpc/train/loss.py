@@ -48,15 +48,15 @@ def clean_estimate(
 
 def diffusion_loss(
     prediction: Float[Tensor, "B C H W"], wanted: Float[Tensor, "B C H W"]
-) -> Float[Tensor, ""]:
-    """L_diff of Eq. 18: mean squared error."""
-    return (prediction.float() - wanted.float()).square().mean()
+) -> Float[Tensor, " B"]:
+    """L_diff of Eq. 18: each image's mean squared error."""
+    return (prediction.float() - wanted.float()).square().mean(dim=(1, 2, 3))
 
 
 def identity_loss(
     generated: Float[Tensor, "B D"], reference: Float[Tensor, "B D"], found: Float[Tensor, " B"]
-) -> Float[Tensor, ""]:
-    """L_id of Eq. 20: mean over the batch of M_det * (1 - cosine).
+) -> Float[Tensor, " B"]:
+    """L_id of Eq. 20: each image's M_det * (1 - cosine).
 
     Args:
         generated: embeddings of the generated faces; the gradient flows through them.
@@ -64,7 +64,7 @@ def identity_loss(
         found: M_det, 0 or 1: whether a face was found; carries no gradient.
     """
     cosine = torch.nn.functional.cosine_similarity(generated.float(), reference.float(), dim=-1)
-    return (found.detach() * (1 - cosine)).mean()
+    return found.detach() * (1 - cosine)
 
 
 def _levels(timesteps: Tensor, scheduler: DDIMScheduler, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,23 @@
+"""One process of several that train the toy; the first writes the losses it was told."""
+
+import json
+import sys
+from pathlib import Path
+
+from diffpc.train.engine import EngineSettings
+from diffpc.train.loop import Trainer
+from tests.train.toy import SETTINGS, ToyTask
+
+
+def main(folder, parallel, stop_at):
+    losses = []
+    trainer = Trainer(ToyTask(), SETTINGS, folder, EngineSettings(parallel=parallel))
+    trainer.resume()
+    trainer.run(lambda report: losses.append(report.terms["total"]), stop_at)
+    if trainer.engine.main:
+        (folder / "losses.json").write_text(json.dumps(losses))
+    trainer.engine.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
