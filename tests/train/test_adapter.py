@@ -138,6 +138,22 @@ def test_frozen_parts_are_the_same_bit_for_bit_after_training(part, tmp_path):
     assert all(parameter.grad is None for parameter in frozen.parameters())
 
 
+def test_a_joint_training_moves_the_base_and_keeps_it_able_to_stand_alone():
+    made = task(awake=True)
+    joint = AdapterTask(made.backbone, made.networks, samples, IdentityLoss(weight=0.0), joint=True)
+    assert set(joint.modules()) - set(made.modules()) == {"unet", "text_encoder", "text_encoder_2"}
+    assert set(made.frozen()) - set(joint.frozen()) == {"unet", "text_encoder", "text_encoder_2"}
+    joint.losses(batch())["total"].mean().backward()
+    for part in (made.backbone.unet.conv_in, made.backbone.text_encoder, made.backbone.text_encoder_2):
+        assert sum(p.grad.abs().sum() for p in part.parameters() if p.grad is not None) > 0
+    some = {**batch(), "kept_adapter": torch.tensor([True, False])}
+    with_patches, without = (
+        joint.losses(given)["total"] for given in (some, {**some, "patches": 0 * some["patches"]})
+    )
+    assert with_patches[0] != without[0]
+    assert with_patches[1] == without[1]  # no adapter, no use of identity
+
+
 def test_the_frozen_encoder_and_middle_keep_no_activations():
     """Nothing that needs a gradient reaches the UNet before its middle block's injector."""
     made = task()

@@ -42,6 +42,8 @@ class Drops:
     patches: float = 0.05
     identity: float = 0.05
     """Both at once, so that guidance has a "nobody" to push away from; 0 in the paper."""
+    adapter: float = 0.1
+    """Of a joint training: the base must stand alone."""
 
 
 class Pairs:
@@ -73,7 +75,8 @@ class Pairs:
             "z_0": z_0,
             "z_3d": data.z_3d[index],
             "noise": torch.randn(z_0.shape, generator=generator),
-            "timestep": torch.randint(1000, (), generator=generator),
+            # Whose face it is and how it stands is decided where there is much noise.
+            "timestep": (1000 * torch.rand((), generator=generator).sqrt()).long().clamp(max=999),
             "tokens": tokens,
             "tokens_2": tokens,
             "vector": data.vectors[reference],
@@ -81,6 +84,7 @@ class Pairs:
             "kept_global": torch.tensor(vector >= drops.vector and somebody),
             "kept_local": torch.tensor(patches >= drops.patches and somebody),
             "landmarks": data.landmarks[index],
+            "kept_adapter": torch.rand((), generator=generator) >= drops.adapter,
         }
 
     def other(self, photo: Tensor, generator: torch.Generator) -> Tensor:

@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--identity-weight", type=float, default=0.0)
     parser.add_argument("--start-from", type=Path, help="a model folder whose adapter to go on from")
+    parser.add_argument("--adapter", type=Path, help="another run's folder whose adapter to go on from")
+    parser.add_argument("--joint", action="store_true", help="train the base along")
     parser.add_argument("--align", type=Path, help="the folder of train_align.py")
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -120,12 +122,16 @@ def main() -> None:
         layout="eye_corners_nose",
     )
     start_from(arguments.start_from, adapter)
+    if arguments.adapter:
+        load_average(arguments.adapter, adapter)
     data = read_data(arguments.data, arguments.tokenizer, vae)
     adapter["id_encoder"].fit_scale(data.vectors.float(), data.patches.float())
     if arguments.align:
         load_average(arguments.align, {"id_encoder": adapter["id_encoder"]})
-    pairs = Pairs(data, Drops())
-    task = AdapterTask(backbone, networks, pairs.samples, IdentityLoss(arguments.identity_weight))
+    pairs = Pairs(data, Drops() if arguments.joint else Drops(adapter=0.0))
+    task = AdapterTask(
+        backbone, networks, pairs.samples, IdentityLoss(arguments.identity_weight), arguments.joint
+    )
     loop = LoopSettings(
         images=arguments.images,
         batch=arguments.batch,

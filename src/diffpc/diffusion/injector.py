@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 Form = Literal["paper", "gated", "residual"]
 
+Strength = float | Float[Tensor, "B 1 1 1"]
+"""Identity strength s, for all images or for each."""
+
 
 class IDInjector(nn.Module):
     """One site: decoder state z_d, skip z_e and control c_id -> y_d.
@@ -43,7 +46,7 @@ class IDInjector(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(
-        self, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: float
+        self, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: Strength
     ) -> Float[Tensor, "B X H W"]:
         """y_d for x = concat(z_d, z_e), with the user's identity strength s (0 = the base model).
 
@@ -116,7 +119,7 @@ class IDInjectors(ModelMixin, ConfigMixin):
         return cls(widths=widths, places=places, groups=groups, kernel=kernel, form=form)
 
     def forward(
-        self, site: int, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: float
+        self, site: int, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: Strength
     ) -> Float[Tensor, "B X H W"]:
         """y_d of one site, 0 the middle block's; all calls come here, since offloading hangs on `forward`."""
         return self.injectors[site](x, c_id, strength)
@@ -128,7 +131,7 @@ Injection = Callable[[Tensor], Tensor]
 
 @contextmanager
 def attached(
-    unet: UNet2DConditionModel, injectors: IDInjectors, c_id: Sequence[Tensor], strength: float = 1.0
+    unet: UNet2DConditionModel, injectors: IDInjectors, c_id: Sequence[Tensor], strength: Strength = 1.0
 ) -> Generator[None]:
     """Within the context the UNet's decoder is modulated by `c_id`; afterwards it is as it was before.
 
@@ -138,7 +141,7 @@ def attached(
         unet: the frozen UNet.
         injectors: made for it by `IDInjectors.from_unet`.
         c_id: ID-Ctrl's features, finest first, the middle block's last.
-        strength: identity strength s; 0 gives the base model's output.
+        strength: 0 gives the base model's output.
 
     Raises:
         ValueError: if `c_id` has not one feature per skip connection and one for the middle block.
@@ -161,7 +164,7 @@ def attached(
         yield
 
 
-def _injection(injectors: IDInjectors, site: int, control: Tensor, strength: float) -> Injection:
+def _injection(injectors: IDInjectors, site: int, control: Tensor, strength: Strength) -> Injection:
     return lambda x: injectors(site, x, control, strength)
 
 

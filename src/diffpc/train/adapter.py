@@ -55,7 +55,8 @@ class AdapterTask:
 
     Samples hold, for the target: z_0 and z_3d (C, H, W), landmarks (5, 2) in pixels, tokens and tokens_2 (T,);
     for the reference: vector (1, d1), and patches (L, d2) or crop (3, S, S) in [-1, 1]; for the step: noise
-    (C, H, W), timestep (), and whether the global vector and the patches are kept: kept_global, kept_local ().
+    (C, H, W), timestep (), and whether the global vector and the patches are kept: kept_global, kept_local ();
+    of a joint training also whether the adapter is: kept_adapter ().
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class AdapterTask:
         networks: Networks,
         samples: Callable[[int], Samples],
         identity: IdentityLoss | None = None,
+        joint: bool = False,
     ) -> None:
         """Put the parts together.
 
@@ -72,32 +74,30 @@ class AdapterTask:
             networks: the trained parts and those of the ID loss.
             samples: seed -> the sequence of samples.
             identity: the ID loss.
+            joint: train UNet and text encoders along. The paper's base is finished; one that is trained from
+                scratch learns faces sooner where it is told how they stand and whose they are.
         """
         self.backbone, self.networks = backbone, networks
         self.samples = samples
         self.identity = identity or IdentityLoss()
+        self.joint = joint
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """The adapter; everything else is frozen."""
+        """The adapter; with a joint training also the base."""
         parts = self.networks
-        return {
+        adapter = {
             "id_encoder": parts.id_encoder,
             "id_ctrl": parts.id_ctrl,
             "id_injectors": parts.id_injectors,
         }
+        return {**adapter, **self._base()} if self.joint else adapter
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """The base, and what looks at faces."""
-        base, parts = self.backbone, self.networks
-        used = {
-            "unet": base.unet,
-            "text_encoder": base.text_encoder,
-            "text_encoder_2": base.text_encoder_2,
-            "decoder": parts.decoder,
-            "embedder": parts.embedder,
-            "local": parts.local,
-        }
-        return {name: module for name, module in used.items() if isinstance(module, nn.Module)}
+        parts = self.networks
+        used = {"decoder": parts.decoder, "embedder": parts.embedder, "local": parts.local}
+        used = {name: module for name, module in used.items() if isinstance(module, nn.Module)}
+        return used if self.joint else {**self._base(), **used}
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """L_diff, L_id and L_total (Eq. 18, 20, 21)."""
@@ -115,7 +115,7 @@ class AdapterTask:
 
     def _predict(self, z_t: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         parts, unet, timesteps = self.networks, self.backbone.unet, batch["timestep"]
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             encoders = (self.backbone.text_encoder, self.backbone.text_encoder_2)
             text = encode_token_ids(batch["tokens"], batch["tokens_2"], encoders)
         height, width = (downscale(self.backbone.vae) * side for side in z_t.shape[-2:])
@@ -124,8 +124,17 @@ class AdapterTask:
         identity = parts.id_encoder(*self._features(batch))
         condition = parts.id_ctrl.embed_condition(batch["z_3d"].float())
         c_id = parts.id_ctrl(z_t, timesteps, identity, condition, added)
-        with attached(unet, parts.id_injectors, c_id):
+        strength = batch["kept_adapter"].float()[:, None, None, None] if "kept_adapter" in batch else 1.0
+        with attached(unet, parts.id_injectors, c_id, strength):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
+
+    def _base(self) -> dict[str, nn.Module]:
+        base = self.backbone
+        return {
+            "unet": base.unet,
+            "text_encoder": base.text_encoder,
+            "text_encoder_2": base.text_encoder_2,
+        }
 
     def _features(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """F_global and F_local, zeros where they are dropped."""

@@ -104,7 +104,7 @@ class Engine:
         """The messages of all processes."""
         if self.world == 1:
             return messages
-        found: list[list[str]] = [[]] * self.world
+        found = [messages for _ in range(self.world)]
         torch.distributed.all_gather_object(found, messages)
         return [message for part in found for message in part]
 

@@ -1,0 +1,190 @@
+"""Pairs of photos as training samples: the target is drawn from noise, the reference says who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import CLIPTokenizer
+
+from diffpc.errors import InputError, UsageError
+from diffpc.train.cache import Cache, CachedPhoto
+from diffpc.train.photos import Photo, paired
+from diffpc.train.positions import generator_at
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """Which pairs, and what is left out of them (Sec. 4.5 and method.md, points 12 and 17)."""
+
+    same_person_pairs: bool = True
+    """Reference and target are two photos of one person; False: one and the same photo (Table 7)."""
+    targets: Literal["photos", "persons"] = "photos"
+    """What is drawn uniformly: photos, or persons and then one of the person's photos."""
+    per_person: int | None = None
+    """Photos used of each person, the first of them; None uses all."""
+    text_drop: float = 0.05
+    """Probability of the empty prompt."""
+    global_drop: float = 0.05
+    """Probability that F_global is to be zeroed."""
+    local_drop: float = 0.05
+    """Probability that F_local is to be zeroed."""
+    identity_drop: float = 0.05
+    """Probability that both are, so that guidance has a "nobody" to push away from; 0 in the paper."""
+    timesteps: int = 1000
+    """Of the noise schedule; drawn uniformly."""
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """The choices of one sample."""
+
+    target: Photo
+    reference: Photo
+    caption: str
+    timestep: int
+    kept_global: bool
+    kept_local: bool
+
+
+class PairDataset(Dataset[dict[str, Tensor]]):
+    """An endless sequence of pairs; sample and position belong together whoever asks, and in whatever order.
+
+    See `diffpc.train.positions.Samples`. A sample holds, as the cache has them, z_0, z_3d and landmarks of the
+    target, vector and patches (or else crop, in [-1, 1]) of the reference; tokens and tokens_2, timestep, noise,
+    kept_global and kept_local; and index and reference, the rows of both in the cache.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        cache: Cache,
+        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+        settings: PairSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Choose the photos: those in the cache, and with same-person pairs those with another of the person.
+
+        Args:
+            photos: with persons and captions; those that the cache refused are passed over.
+            cache: built of these photos, or of more.
+            tokenizers: of both text encoders.
+            settings: which pairs.
+            seed: of every random choice.
+
+        Raises:
+            UsageError: if a setting is out of range.
+            InputError: if there is no photo or no pair.
+        """
+        self.cache, self.tokenizers = cache, tokenizers
+        self.settings, self.seed = settings or PairSettings(), seed
+        _check(self.settings)
+        known = [photo for photo in photos if photo.key in cache.rows]
+        if not known:
+            raise InputError(
+                f"{cache.folder}: holds none of the {len(photos)} photos; build the cache of them"
+            )
+        self.messages: list[str] = []
+        """What was left out."""
+        if self.settings.same_person_pairs:
+            known, self.messages = paired(known)
+        groups: dict[str, list[Photo]] = {}
+        for photo in known:
+            groups.setdefault(photo.person, []).append(photo)
+        self.persons = [tuple(group[: self.settings.per_person]) for group in groups.values()]
+        """Photos in use, by person."""
+        self._photos = [(person, one) for person, own in enumerate(self.persons) for one in range(len(own))]
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        """The sample at a position from 0 on."""
+        generator = generator_at(self.seed, position)
+        draws = self._draw(generator)
+        index, row = (self.cache.rows[photo.key] for photo in (draws.target, draws.reference))
+        target, reference = self.cache[index], self.cache[row]
+        tokens, tokens_2 = (_token_ids(draws.caption, tokenizer) for tokenizer in self.tokenizers)
+        return {
+            "z_0": target.latent,
+            "z_3d": target.z_3d,
+            "landmarks": target.landmarks,
+            "vector": reference.vector,
+            **_local(reference),
+            "tokens": tokens,
+            "tokens_2": tokens_2,
+            "timestep": torch.tensor(draws.timestep),
+            "noise": torch.randn(target.latent.shape, generator=generator),
+            "kept_global": torch.tensor(draws.kept_global),
+            "kept_local": torch.tensor(draws.kept_local),
+            "index": torch.tensor(index),
+            "reference": torch.tensor(row),
+        }
+
+    def key(self, position: int) -> str:
+        """The photos of a sample, for messages."""
+        draws = self._draw(generator_at(self.seed, position))
+        return f"target {draws.target.key} with reference {draws.reference.key}"
+
+    def _draw(self, generator: torch.Generator) -> _Draws:
+        """Every choice has a number of its own, so that one setting leaves the other choices as they are."""
+        settings = self.settings
+        numbers = torch.rand(9, generator=generator, dtype=torch.float64).tolist()
+        person, target, other, caption, time, text, vector, patches, both = numbers
+        own, place = self._target(person, target)
+        chosen = self.persons[own][place]
+        captions = chosen.captions or ("",)
+        somebody = both >= settings.identity_drop
+        return _Draws(
+            target=chosen,
+            reference=_another(self.persons[own], place, other) if settings.same_person_pairs else chosen,
+            caption="" if text < settings.text_drop else captions[_pick(caption, len(captions))],
+            timestep=_pick(time, settings.timesteps),
+            kept_global=somebody and vector >= settings.global_drop,
+            kept_local=somebody and patches >= settings.local_drop,
+        )
+
+    def _target(self, person: float, photo: float) -> tuple[int, int]:
+        """Numbers of the person and of the photo among theirs."""
+        if self.settings.targets == "photos":
+            return self._photos[_pick(photo, len(self._photos))]
+        own = _pick(person, len(self.persons))
+        return own, _pick(photo, len(self.persons[own]))
+
+
+def _pick(number: float, count: int) -> int:
+    """A number uniform in [0, 1) -> one uniform in 0 to count - 1."""
+    return min(int(number * count), count - 1)
+
+
+def _another(own: tuple[Photo, ...], place: int, number: float) -> Photo:
+    """One of a person's photos, but not the one at `place`."""
+    return own[(place + 1 + _pick(number, len(own) - 1)) % len(own)]
+
+
+def _local(reference: CachedPhoto) -> dict[str, Tensor]:
+    if reference.patches is not None:
+        return {"patches": reference.patches}
+    return {"crop": reference.crop.float() / 127.5 - 1}
+
+
+def _token_ids(caption: str, tokenizer: CLIPTokenizer) -> Int64[Tensor, " T"]:
+    """As `diffusion.backbone.encode_text` does."""
+    length = tokenizer.model_max_length
+    found = tokenizer(caption, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return found.input_ids[0]
+
+
+def _check(settings: PairSettings) -> None:
+    for name in ("text_drop", "global_drop", "local_drop", "identity_drop"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise UsageError(f"{name} is {getattr(settings, name)}, expected a probability, 0 to 1")
+    least = 2 if settings.same_person_pairs else 1
+    if settings.per_person is not None and settings.per_person < least:
+        raise UsageError(f"per_person is {settings.per_person}, expected at least {least} or None for all")
+    if settings.timesteps < 1:
+        raise UsageError(
+            f"timesteps is {settings.timesteps}, expected the noise schedule's number, such as 1000"
+        )
