@@ -10,32 +10,19 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 from diffpc.diffusion import backbone
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjectors
-from diffpc.identity.encoder import IDEncoder
+from diffpc.diffusion.adapter import build_adapter
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.presets import tiny
+from diffpc.settings import AdapterSettings
 
 
-def random_pipeline(seed: int = 0) -> DiffPCPipeline:
-    """The layout of `presets.tiny()`; the same seed gives the same weights."""
+def random_pipeline(seed: int = 0, adapter: AdapterSettings | None = None) -> DiffPCPipeline:
+    """The layout of `presets.tiny()`, with another adapter if one is given; the same seed gives the same weights."""
     settings = tiny()
-    adapter = settings.adapter
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         base = backbone.build(settings.backbone)
-        encoder = IDEncoder(
-            adapter.global_width,
-            adapter.local_width,
-            settings.backbone.text_width,
-            adapter.tokens,
-            adapter.layers,
-            adapter.heads,
-        )
-        control = IDCtrl.from_unet(base.unet)
-        injectors = IDInjectors.from_unet(
-            base.unet, form=adapter.injector, kernel=adapter.kernel, sites=adapter.sites
-        )
+        parts = build_adapter(adapter or settings.adapter, base.unet)
     tokenizer = byte_tokenizer(
         settings.backbone.text_encoder.vocabulary, settings.backbone.text_encoder.length
     )
@@ -47,9 +34,7 @@ def random_pipeline(seed: int = 0) -> DiffPCPipeline:
         tokenizer,
         base.unet.eval(),
         base.scheduler,
-        encoder.eval(),
-        control.eval(),
-        injectors.eval(),
+        **{name: part.eval() for name, part in parts.items()},
         faces=asdict(settings.faces),
     )
 

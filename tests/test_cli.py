@@ -86,7 +86,7 @@ def test_an_interrupt_exits_with_130(
     def interrupted(_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "generate", ("", interrupted))
+    monkeypatch.setattr("diffpc.cli.generate.run", interrupted)
     assert cli.main(["generate"]) == 130
     assert capsys.readouterr().err == "diffpc: interrupted\n"
 

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from diffpc.faces.detect import DETECTORS
 from diffpc.faces.embed import EMBEDDERS
 from diffpc.faces.matte import MATTERS
 from diffpc.identity.local import LOCAL_FEATURES
-from diffpc.presets import PRESETS, sdxl, tiny
+from diffpc.presets import PRESETS, ablations, sdxl, tiny
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
@@ -53,3 +55,20 @@ def test_both_have_one_layout():
             for preset in PRESETS.values()
         ]
     assert layouts[0] == layouts[1]
+
+
+def test_the_ablations_change_what_the_tables_change():
+    full = sdxl().adapter
+    rows = ablations(full)
+    changed = {
+        row: {name: value for name, value in asdict(one).items() if value != getattr(full, name)}
+        for row, one in rows.items()
+    }
+    assert changed == {
+        "local": {"identity": "local"},
+        "global": {"identity": "global"},
+        "concat": {"identity": "concat"},
+        "ip_adapter": {"control": "ip_adapter", "injector": "additive"},
+        "id_ctrl": {"injector": "additive"},
+        "full": {},
+    }

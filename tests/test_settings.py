@@ -81,8 +81,16 @@ def test_wrong_types_are_named(place, value, message):
 
 def test_choices_are_listed():
     right = asdict(PRESETS["tiny"]().adapter)
-    with pytest.raises(UsageError, match="injector is 'best', expected one of: 'paper', 'gated', 'residual'"):
+    with pytest.raises(
+        UsageError, match="injector is 'best', expected one of: 'paper', 'gated', 'residual', 'a"
+    ):
         from_dict(AdapterSettings, {**right, "injector": "best"})
+    with pytest.raises(
+        UsageError, match="identity is 'both', expected one of: 'local', 'global', 'concat', 'id_e"
+    ):
+        from_dict(AdapterSettings, {**right, "identity": "both"})
+    with pytest.raises(UsageError, match="control is 'pose', expected one of: 'id_ctrl', 'ip_adapter'"):
+        from_dict(AdapterSettings, {**right, "control": "pose"})
     with pytest.raises(UsageError, match="kernel is True, expected one of: 1, 3"):
         from_dict(AdapterSettings, {**right, "kernel": True})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +16,12 @@ from transformers.utils import logging as transformers_logging
 
 from diffpc.backends import require
 from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.decoupled import IDAttention
+from diffpc.diffusion.fit import check_fit
 from diffpc.diffusion.injector import IDInjectors
 from diffpc.errors import InputError, UsageError
 from diffpc.files import atomic_write
-from diffpc.identity.encoder import IDEncoder
+from diffpc.identity.forms import FORMS
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.weights import asset, sha256, weight_keys
 
@@ -32,12 +34,15 @@ INDEX = "model_index.json"
 ADAPTER_INDEX = "adapter.json"
 """Marks a folder that `save_adapter` wrote."""
 
-ADAPTER: dict[str, type[ModelMixin]] = {
-    "id_encoder": IDEncoder,
-    "id_ctrl": IDCtrl,
-    "id_injectors": IDInjectors,
+ADAPTER: dict[str, tuple[type[ModelMixin], ...]] = {
+    "id_encoder": tuple(FORMS.values()),
+    "id_ctrl": (IDCtrl,),
+    "id_injectors": (IDInjectors,),
 }
-"""What belongs to Diff-PC; everything else is the base's."""
+"""What belongs to Diff-PC and the forms that it has; everything else is the base's."""
+
+OPTIONAL: dict[str, tuple[type[ModelMixin], ...]] = {"id_attention": (IDAttention,)}
+"""The same for what not every adapter has."""
 
 BASE = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet")
 """The base's components; its scheduler is made anew from its noise schedule."""
@@ -122,7 +127,7 @@ def model_folder(model: str) -> Path:
     folder = asset(BUNDLED) if model == BUNDLED else place_of(model)
     index = folder / INDEX
     alone = not index.is_file() and (folder / ADAPTER_INDEX).is_file()
-    components = ADAPTER if alone else _components(index)
+    components = _adapter_names(_json(folder / ADAPTER_INDEX)) if alone else _components(index)
     for name in [*BASE, *ADAPTER] if not alone else ADAPTER:
         if name not in components:
             raise InputError(f"{index}: names no {name}; {_SAVED}")
@@ -167,9 +172,9 @@ def weight_hashes(folder: Path) -> dict[str, str]:
 def save_adapter(pipeline: DiffPCPipeline, folder: Path | str) -> None:
     """Write what Diff-PC adds to a base, for `load_adapter` or `--model FOLDER --base SDXL`."""
     folder = Path(folder)
-    for name in ADAPTER:
+    for name in _adapter_names(pipeline.config):
         getattr(pipeline, name).save_pretrained(folder / name)
-    settings = {key: pipeline.config[key] for key in ("faces", "defaults")}
+    settings = {key: pipeline.config[key] for key in ("faces", "defaults", *OPTIONAL)}
     with atomic_write(folder / ADAPTER_INDEX) as stream:
         stream.write((json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
 
@@ -188,23 +193,40 @@ def load_adapter(folder: Path | str, base: DiffusionPipeline) -> DiffPCPipeline:
     folder = Path(folder)
     index = folder / ADAPTER_INDEX
     settings = _json(index if index.is_file() else folder / INDEX)
-    _check_parts(folder, ADAPTER)
-    dtype = base.unet.dtype
-    adapter = {name: _adapter_part(folder, name, dtype) for name in ADAPTER}
-    check_fit(adapter, base)
+    names = _adapter_names(settings)
+    _check_parts(folder, names)
+    adapter = {name: _adapter_part(folder, name, base.unet.dtype) for name in names}
+    check_fit(adapter, base.unet)
+    return on_base(base, adapter, settings.get("faces", {}), settings.get("defaults", {}))
+
+
+def on_base(
+    base: DiffusionPipeline,
+    adapter: Mapping[str, ModelMixin],
+    faces: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+) -> DiffPCPipeline:
+    """An adapter on a base of SDXL's layout, whose components are used, not copied.
+
+    Args:
+        base: its scheduler is made anew from its noise schedule.
+        adapter: its networks by the names of the pipeline's components.
+        faces: see `DiffPCPipeline`.
+        defaults: see `DiffPCPipeline`.
+    """
     scheduler = DDIMScheduler.from_config(
         base.scheduler.config, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True
     )
-    parts: dict[str, Any] = {name: getattr(base, name) for name in BASE} | adapter
-    parts |= {key: dict(settings.get(key, {})) for key in ("faces", "defaults")}
-    return DiffPCPipeline(**parts, scheduler=cast(DDIMScheduler, scheduler))
+    parts: dict[str, Any] = {name: getattr(base, name) for name in BASE} | dict(adapter)
+    parts |= {"scheduler": scheduler, "faces": dict(faces), "defaults": dict(defaults)}
+    return DiffPCPipeline(**parts)
 
 
 def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> DiffusionPipeline:
     """An SDXL checkpoint.
 
     Args:
-        base: a folder in diffusers' layout, one .safetensors file, or a name on the hub.
+        base: a folder in diffusers' layout, one .safetensors file, a name on the hub, or "tiny".
         dtype: of the networks.
         configs: a model's folder; its configs describe a single file, so that the hub is not needed.
 
@@ -214,49 +236,18 @@ def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> Dif
     """
     from diffusers import StableDiffusionXLPipeline  # seconds to import, and seldom needed
 
-    path = place_of(base)
+    path = asset(BUNDLED) if base == BUNDLED else place_of(base)
     if path.is_file():
         weight_keys(path)
         whole = configs is not None and (configs / "unet").is_dir()
         described = {"config": str(configs), "local_files_only": True} if whole else {}
         with _explained(base, "give an SDXL checkpoint; without network use a folder in diffusers' layout"):
             return StableDiffusionXLPipeline.from_single_file(str(path), dtype=dtype, **described)
-    _check_parts(path, {name: None for name in (*BASE, "scheduler")})
+    _check_parts(path, (*BASE, "scheduler"))
     with _explained(base, "give a folder in diffusers' layout of SDXL"):
         return StableDiffusionXLPipeline.from_pretrained(
             path, dtype=dtype, local_files_only=True, use_safetensors=True
         )
-
-
-def check_fit(adapter: dict[str, Any], base: DiffusionPipeline) -> None:
-    """Refuse an adapter that was made for a UNet of other sizes.
-
-    Raises:
-        UsageError: naming the first size that differs.
-    """
-    unet, injectors = base.unet, adapter["id_injectors"]
-    with torch.device("meta"):  # only shapes are wanted
-        control = IDCtrl.from_unet(unet)
-        fresh = IDInjectors.from_unet(unet)
-    sites = dict(zip([None, *map(tuple, fresh.config["places"])], fresh.config["widths"], strict=True))
-    places = [None, *map(tuple, injectors.config["places"])]
-    shapes = {key: list(value.shape) for key, value in control.state_dict().items()}
-    found = {key: list(value.shape) for key, value in adapter["id_ctrl"].state_dict().items()}
-    differs = [key for key in {**shapes, **found} if shapes.get(key) != found.get(key)]
-    pairs = {
-        "width of the text": (adapter["id_encoder"].config["width"], unet.config["cross_attention_dim"]),
-        "widths of the decoder": (
-            [list(widths) for widths in injectors.config["widths"]],
-            [list(sites.get(place, ())) for place in places],
-        ),
-        "sizes of the encoder": ([found.get(key) for key in differs], [shapes.get(key) for key in differs]),
-    }
-    for name, (wanted, given) in pairs.items():
-        if wanted != given:
-            raise UsageError(
-                f"the adapter does not fit this base: {name} is {_short(given)}, the adapter was made for "
-                f"{_short(wanted)}; give a base of the adapter's family"
-            )
 
 
 def _whole_model(folder: Path, dtype: torch.dtype) -> DiffPCPipeline:
@@ -268,14 +259,26 @@ def _whole_model(folder: Path, dtype: torch.dtype) -> DiffPCPipeline:
         pipeline = DiffPCPipeline.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True
         )
-    for name in ADAPTER:
+    for name in _adapter_names(pipeline.config):
         _check_keys(folder / name, getattr(pipeline, name))
     return pipeline
 
 
+def _adapter_names(index: Mapping[str, Any]) -> list[str]:
+    """The adapter's components, by an index as `save_pretrained` or `save_adapter` writes it."""
+    return [*ADAPTER, *(name for name in OPTIONAL if _is_component(index.get(name)))]
+
+
 def _adapter_part(folder: Path, name: str, dtype: torch.dtype) -> ModelMixin:
+    config = folder / name / "config.json"
+    forms = {form.__name__: form for form in (ADAPTER | OPTIONAL)[name]}
+    form = _json(config).get("_class_name")
+    if form not in forms:
+        raise InputError(
+            f"{config}: is of {form!r}, expected one of: {', '.join(forms)}; use the diffpc it is from"
+        )
     with _explained(str(folder / name), "give a folder that save_adapter or save_pretrained wrote"):
-        part = ADAPTER[name].from_pretrained(
+        part = forms[form].from_pretrained(
             folder, subfolder=name, dtype=dtype, local_files_only=True, use_safetensors=True
         )
     _check_keys(folder / name, part)
@@ -312,10 +315,15 @@ def _components(index: Path) -> dict[str, Any]:
         raise InputError(
             f"{index.parent}: holds no model (no {INDEX}); give a folder that save_pretrained wrote"
         )
-    return {key: value for key, value in _json(index).items() if isinstance(value, list)}
+    return {key: value for key, value in _json(index).items() if _is_component(value)}
 
 
-def _check_parts(folder: Path, components: dict[str, Any]) -> None:
+def _is_component(value: Any) -> bool:
+    """Library and class; both are none for an optional component that is not there."""
+    return isinstance(value, list | tuple) and any(cast(Sequence[Any], value))
+
+
+def _check_parts(folder: Path, components: Iterable[str]) -> None:
     """Every component has its folder, every network its weights, and no weight file is cut short."""
     for name in components:
         part = folder / name
@@ -362,8 +370,3 @@ def _quiet() -> Generator[None]:
         for library, level in zip(libraries, levels, strict=True):
             library.set_verbosity(level)
             library.enable_progress_bar()
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -15,16 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import TextCondition, downscale, encode_text
 from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.decoupled import IDAttention
 from diffpc.diffusion.injector import IDInjectors
 from diffpc.diffusion.sample import Conditions, Networks, Progress, SampleSettings, denoise, initial_noise
 from diffpc.errors import UsageError
 from diffpc.eyes import Eyes, Likeness
 from diffpc.face3d.predict import render_condition
 from diffpc.framing import View, framed
-from diffpc.identity.encoder import IDEncoder
 from diffpc.identity.reference import ReferenceFeatures, averaged
+from diffpc.identity.scale import IdentityEncoder
 from diffpc.settings import FaceSettings, from_dict
 from diffpc.tensors import to_image
 from diffpc.types import Face, FaceParams, Image
@@ -34,7 +36,6 @@ MAX_SIDE = 2048
 
 STEP = 64
 """Sides must be multiples of it: the VAE halves them three times, the UNet twice more, with room to spare."""
-
 
 LIMITS = {
     "steps": (1, 1000),
@@ -132,7 +133,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     stays on the device.
     """
 
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->id_encoder->unet->vae"
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->id_encoder->id_attention->unet->vae"
+    _optional_components: ClassVar[list[str]] = ["id_attention"]
     _exclude_from_cpu_offload: ClassVar[list[str]] = ["id_encoder"]
 
     def __init__(
@@ -144,9 +146,10 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         tokenizer_2: CLIPTokenizer,
         unet: UNet2DConditionModel,
         scheduler: DDIMScheduler,
-        id_encoder: IDEncoder,
+        id_encoder: IdentityEncoder,
         id_ctrl: IDCtrl,
         id_injectors: IDInjectors,
+        id_attention: IDAttention | None = None,
         faces: dict[str, Any] | None = None,
         defaults: dict[str, Any] | None = None,
     ) -> None:
@@ -160,9 +163,10 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             tokenizer_2: of the second.
             unet: the frozen UNet.
             scheduler: DDIM, trailing.
-            id_encoder: to `id_injectors`: the adapter.
+            id_encoder: to `id_attention`: the adapter; the form of identity tokens.
             id_ctrl: copy of the UNet's encoder.
             id_injectors: modulation of the UNet's decoder.
+            id_attention: where the UNet itself attends to identity tokens.
             faces: fields of `settings.FaceSettings`: which back ends see faces.
             defaults: fields of `PortraitSettings` that suit this model better than the general defaults.
         """
@@ -178,6 +182,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             id_encoder=id_encoder,
             id_ctrl=id_ctrl,
             id_injectors=id_injectors,
+            id_attention=id_attention,
         )
         self.register_to_config(faces=faces or {}, defaults=defaults or {})
         self.set_progress_bar_config(disable=None)  # None: only on a terminal
@@ -306,6 +311,12 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         return PortraitSet(portraits, identity, control, clock.seconds)
 
     @property
+    def networks(self) -> Networks:
+        """What runs at every step."""
+        adapter = Adapter(self.id_ctrl, self.id_injectors, self.id_attention)
+        return Networks(self.unet, adapter, self.scheduler)
+
+    @property
     def default_size(self) -> tuple[int, int]:
         """Width, height the model was trained on."""
         side = int(self.unet.config["sample_size"]) * downscale(self.vae)
@@ -332,12 +343,9 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
 
     def _without(self, conditions: Conditions, identity: Identity) -> Conditions:
         """Guidance pushes away from: no prompt, nobody in particular, the same 3D face."""
-        nobody = ReferenceFeatures(
-            torch.zeros_like(identity.features.global_vector),
-            torch.zeros_like(identity.features.patches),
-            identity.features.aligned,
-            identity.features.cut,
-        )
+        features = identity.features
+        zeros = [torch.zeros_like(one) for one in (features.global_vector, features.patches)]
+        nobody = replace(features, global_vector=zeros[0], patches=zeros[1])
         count = len(conditions.identity)
         return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), conditions.z_3d)
 
@@ -363,8 +371,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                 if progress is not None:
                     progress(done, estimate)
 
-            networks = Networks(self.unet, self.id_ctrl, self.id_injectors, self.scheduler)
-            return denoise(networks, conditions, without, noise, sampling, advance)
+            return denoise(self.networks, conditions, without, noise, sampling, advance)
 
 
 def check_settings(settings: PortraitSettings, default_size: tuple[int, int]) -> None:

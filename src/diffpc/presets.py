@@ -1,5 +1,7 @@
 """The two sizes as functions: one layout, one code, only numbers differ."""
 
+from dataclasses import replace
+
 from diffpc.settings import (
     AdapterSettings,
     BackboneSettings,
@@ -128,3 +130,19 @@ def tiny() -> ModelSettings:
 
 
 PRESETS = {"sdxl": sdxl, "tiny": tiny}
+
+
+def ablations(adapter: AdapterSettings) -> dict[str, AdapterSettings]:
+    """The networks of the paper's Tables 4 and 5, by row, around a full method; the last row is the method itself.
+
+    Table 4 changes the identity tokens: local, global, concat. Table 5 changes what they steer: "ip_adapter" is
+    IP-Adapter with a pose ControlNet, "id_ctrl" is ID-Ctrl without ID-Injectors.
+    """
+    return {
+        "local": replace(adapter, identity="local"),
+        "global": replace(adapter, identity="global"),
+        "concat": replace(adapter, identity="concat"),
+        "ip_adapter": replace(adapter, control="ip_adapter", injector="additive"),
+        "id_ctrl": replace(adapter, injector="additive"),
+        "full": adapter,
+    }

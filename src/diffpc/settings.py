@@ -86,12 +86,17 @@ class AdapterSettings:
     """Decoder layers of the ID-Encoder."""
     heads: int
     """Attention heads of the ID-Encoder."""
-    injector: Literal["paper", "gated", "residual"]
-    """Form of the ID-Injector."""
+    injector: Literal["paper", "gated", "residual", "additive"]
+    """Form of the ID-Injector; "additive" is ControlNet's way in."""
     kernel: Literal[1, 3]
-    """Kernel of the injectors' convolutions."""
+    """Kernel of the injectors' convolutions; the additive form has 1 x 1 only."""
     sites: Literal["per_concatenation", "per_block"] = "per_concatenation"
     """Where ID-Injectors sit."""
+    identity: Literal["local", "global", "concat", "id_encoder"] = "id_encoder"
+    """Form of the identity tokens (Table 4)."""
+    control: Literal["id_ctrl", "ip_adapter"] = "id_ctrl"
+    """Where the identity tokens go (Table 5): to ID-Ctrl's cross-attention, or beside the text into the UNet's own,
+    while ID-Ctrl reads the text: a ControlNet for the 3D face."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def control(unet):
     return shaken(IDCtrl.from_unet(unet), 0.01)
 
 
-@pytest.fixture(params=["paper", "gated", "residual"])
+@pytest.fixture(params=["paper", "gated", "residual", "additive"])
 def injectors(unet, request):
     return shaken(IDInjectors.from_unet(unet, form=request.param, kernel=1))
 

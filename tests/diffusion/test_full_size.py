@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import TextCondition, build_scheduler, build_unet, build_vae
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.injector import IDInjectors
@@ -55,7 +56,7 @@ def test_one_step_at_full_size_in_bfloat16(capsys):
         z_3d = vae.encode(random(1, 3, 256, 256).float()).latent_dist.mode() * vae.config["scaling_factor"]
     text = TextCondition(random(1, 77, 2048), random(1, 1280))
     conditions = Conditions(text, random(1, 32, 2048), z_3d.bfloat16())
-    networks = Networks(unet, control, injectors, build_scheduler(settings.backbone))
+    networks = Networks(unet, Adapter(control, injectors), build_scheduler(settings.backbone))
     sampling = SampleSettings(steps=1, size=(256, 256))
     encoded = time.perf_counter()
     latents = denoise(networks, conditions, None, initial_noise((4, 32, 32), [0]), sampling)

@@ -3,19 +3,22 @@ import torch
 
 from diffpc.diffusion.backbone import build_unet
 from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjector, IDInjectors, attached
+from diffpc.diffusion.injector import AdditiveInjector, IDInjector, IDInjectors, attached
 from diffpc.presets import sdxl
-from tests.diffusion.conftest import predict, pyramid, shaken
+from tests.diffusion.conftest import inputs, predict, pyramid, shaken
 
 
 def hooks(network):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
 
 
-@pytest.mark.parametrize(("kernel", "count"), [(3, 232_515_840), (1, 32_631_040)])
-def test_full_size_injectors_have_the_measured_sizes(kernel, count):
+@pytest.mark.parametrize(
+    ("form", "kernel", "count"),
+    [("residual", 3, 232_515_840), ("residual", 1, 32_631_040), ("additive", 3, 6_560_640)],
+)
+def test_full_size_injectors_have_the_measured_sizes(form, kernel, count):
     with torch.device("meta"):
-        injectors = IDInjectors.from_unet(build_unet(sdxl().backbone), kernel=kernel)
+        injectors = IDInjectors.from_unet(build_unet(sdxl().backbone), form=form, kernel=kernel)
     assert sum(parameter.numel() for parameter in injectors.parameters()) == count
     assert injectors.config["widths"] == [
         (1280, 1280, 0),
@@ -92,6 +95,38 @@ def test_the_residual_form_adds_to_the_shifted_state():
         assert torch.allclose(by_hand("residual")(X, C, strength).flatten(), wanted, atol=1e-5)
 
 
+def test_the_additive_form_adds_to_the_skip_or_to_the_middle():
+    """align: c -> (2c, -c) = (4, -2), for the skip's two channels as for the middle block's."""
+    for widths, x, wanted in [
+        ((1, 2, 2), X, [1.0, 3.0, 5.0 + 4.0 / 2, 7.0 - 2.0 / 2]),
+        ((1, 2, 0), X[:, :2], [1.0 + 4.0 / 2, 3.0 - 2.0 / 2]),
+    ]:
+        injector = AdditiveInjector(widths)
+        with torch.no_grad():
+            injector.align.weight[:, 0, 0, 0] = torch.tensor([2.0, -1.0])
+        assert injector(x, C, 0.5).flatten().tolist() == wanted
+
+
+def test_the_additive_form_is_the_librarys_controlnet(unet, control):
+    injectors = shaken(IDInjectors.from_unet(unet, form="additive"))
+    latents, timestep, text, added = inputs()
+    with torch.no_grad():
+        c_id = pyramid(control)
+        middle, *sites = (
+            0.5 * one.align(c) for one, c in zip(injectors.injectors, reversed(c_id), strict=True)
+        )
+        wanted = unet(
+            latents,
+            timestep,
+            encoder_hidden_states=text,
+            added_cond_kwargs=added,
+            down_block_additional_residuals=tuple(reversed(sites)),
+            mid_block_additional_residual=middle,
+        ).sample
+        with attached(unet, injectors, c_id, 0.5):
+            assert torch.equal(predict(unet), wanted)
+
+
 def test_phi_and_mu_are_convolutions_of_c_id():
     injector = IDInjector((1, 1, 0), groups=1, kernel=3, form="residual")
     with torch.no_grad():
@@ -101,7 +136,7 @@ def test_phi_and_mu_are_convolutions_of_c_id():
     assert found.flatten().tolist() == [1.0, 2.0, 3.0, 0.0]
 
 
-@pytest.mark.parametrize("form", ["gated", "residual"])
+@pytest.mark.parametrize("form", ["gated", "residual", "additive"])
 def test_untrained_they_are_the_identity_bit_for_bit(unet, control, form):
     injectors = IDInjectors.from_unet(unet, form=form)
     with torch.no_grad():
@@ -179,7 +214,9 @@ def test_gradients_reach_the_adapter_and_the_frozen_encoder_holds_no_graph(unet,
     for network in (injectors, control):
         assert all(parameter.grad is not None for parameter in network.parameters())
     assert control.condition_in.weight.grad.abs().sum() > 0
-    assert all(one.modulation.weight.grad.abs().sum() > 0 for one in injectors.injectors)
+    assert all(one.align.weight.grad.abs().sum() > 0 for one in injectors.injectors)
+    modulations = [one.modulation for one in injectors.injectors if hasattr(one, "modulation")]
+    assert all(one.weight.grad.abs().sum() > 0 for one in modulations)
 
 
 def test_checkpointed_gradients_are_the_same_after_the_context(unet, injectors):

@@ -4,9 +4,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
+from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import build_scheduler, size_conditions
 from diffpc.diffusion.constants import ConstantKeysValues
 from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.decoupled import Decoupled, IDAttention
 from diffpc.diffusion.injector import IDInjectors
 from diffpc.diffusion.sample import Networks, SampleSettings, denoise, initial_noise
 from diffpc.errors import UsageError
@@ -16,16 +18,22 @@ from tests.diffusion.conftest import conditions, shaken
 SETTINGS = SampleSettings(steps=3, size=(64, 64))
 
 
-@pytest.fixture
-def networks(unet):
-    control, injectors = IDCtrl.from_unet(unet), IDInjectors.from_unet(unet)
-    return Networks(unet, control.eval(), injectors.eval(), build_scheduler(tiny().backbone))
+@pytest.fixture(params=["id_ctrl", "ip_adapter"])
+def networks(unet, request):
+    control, injectors = IDCtrl.from_unet(unet), IDInjectors.from_unet(unet, kernel=1)
+    attention = IDAttention.from_unet(unet).eval() if request.param == "ip_adapter" else None
+    adapter = Adapter(control.eval(), injectors.eval(), attention)
+    return Networks(unet, adapter, build_scheduler(tiny().backbone))
 
 
 @pytest.fixture
 def trained(networks):
-    injectors = shaken(IDInjectors.from_unet(networks.unet, kernel=1))
-    return replace(networks, injectors=injectors, control=shaken(networks.control, 0.01))
+    adapter = networks.adapter
+    shaken(adapter.control, 0.01)
+    for part in (adapter.injectors, adapter.attention):
+        if part is not None:
+            shaken(part)
+    return networks
 
 
 def noise(batch=1):
@@ -57,7 +65,7 @@ def test_strength_zero_gives_the_bases_image_bit_for_bit_and_runs_no_control(tra
     told = conditions()
     wanted = base_alone(trained.unet, trained.scheduler, told, noise(), 3)
     calls = []
-    trained.control.register_forward_hook(lambda *_: calls.append(1))
+    trained.adapter.control.register_forward_hook(lambda *_: calls.append(1))
     off = replace(SETTINGS, strength=0.0)
     assert torch.equal(denoise(trained, told, None, noise(), off), wanted)
     assert calls == []
@@ -110,13 +118,13 @@ def test_everything_is_as_before_afterwards(trained):
 
     with pytest.raises(KeyboardInterrupt):
         denoise(trained, conditions(), None, noise(), SETTINGS, stop)
-    for module in (*trained.unet.modules(), *trained.control.modules()):
-        assert not isinstance(getattr(module, "processor", None), ConstantKeysValues)
+    for module in (*trained.unet.modules(), *trained.adapter.control.modules()):
+        assert not isinstance(getattr(module, "processor", None), ConstantKeysValues | Decoupled)
         assert not module._forward_hooks and not module._forward_pre_hooks
 
 
 def test_the_condition_and_the_keys_are_computed_once(trained):
-    calls = {"condition": 0, "keys": 0}
+    calls = {"condition": 0, "keys": 0, "text": 0}
 
     def counted(name):
         def hook(*_):
@@ -124,11 +132,19 @@ def test_the_condition_and_the_keys_are_computed_once(trained):
 
         return hook
 
-    trained.control.condition_in.register_forward_hook(counted("condition"))
-    attention = trained.control.mid_block.attentions[0].transformer_blocks[0].attn2
-    attention.to_k.register_forward_hook(counted("keys"))
+    adapter = trained.adapter
+    adapter.control.condition_in.register_forward_hook(counted("condition"))
+    identity = adapter.attention.to_keys[0] if adapter.attention else attention_of(adapter.control).to_k
+    identity.register_forward_hook(counted("keys"))
+    handle = attention_of(trained.unet).to_k.register_forward_hook(counted("text"))
     denoise(trained, conditions(), None, noise(), SETTINGS)
-    assert calls == {"condition": 1, "keys": 1}
+    handle.remove()
+    assert calls == {"condition": 1, "keys": 1, "text": 1}
+
+
+def attention_of(network):
+    """One of its cross-attentions."""
+    return network.mid_block.attentions[0].transformer_blocks[0].attn2
 
 
 def test_noise_belongs_to_the_seed_alone():
@@ -151,13 +167,13 @@ def test_latents_stay_float32_whatever_the_networks_type(networks):
     told = conditions()
     wanted = denoise(networks, told, None, noise(), SETTINGS)
     weights = {name: value.clone() for name, value in networks.unet.state_dict().items()}
-    low = replace(
-        networks, unet=networks.unet.to(torch.bfloat16), control=networks.control.to(torch.bfloat16)
-    )
-    low.injectors.to(torch.bfloat16)
+    adapter = networks.adapter
+    for part in (networks.unet, adapter.control, adapter.injectors, adapter.attention):
+        if part is not None:
+            part.to(torch.bfloat16)
     text = replace(told.text, tokens=told.text.tokens.bfloat16(), pooled=told.text.pooled.bfloat16())
     low_told = replace(told, text=text, identity=told.identity.bfloat16(), z_3d=told.z_3d.bfloat16())
-    found = denoise(low, low_told, None, noise(), SETTINGS)
+    found = denoise(networks, low_told, None, noise(), SETTINGS)
     networks.unet.to(torch.float32).load_state_dict(weights)
     assert found.dtype == torch.float32
     assert (found - wanted).norm() < 0.05 * wanted.norm()

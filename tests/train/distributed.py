@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from diffpc.train.engine import EngineSettings
 from diffpc.train.loop import Trainer
+from diffpc.train.settings import EngineSettings
 from tests.train.toy import SETTINGS, ToyTask
 
 

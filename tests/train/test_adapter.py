@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone
 from diffpc.faces.embed import load_embedder
 from diffpc.identity.local import load_local_features
-from diffpc.train.adapter import AdapterTask, IdentityLoss, Networks
-from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.loop import Trainer
 from diffpc.train.positions import Drawn
+from diffpc.train.settings import IdentityLoss, LoopSettings
 from tests.pipelines import random_pipeline
 
 CORNERS = torch.tensor([[84.0, 60.0], [72.0, 60.0], [44.0, 60.0], [56.0, 60.0], [64.0, 80.0]])
@@ -46,8 +48,7 @@ def task(identity: IdentityLoss | None = None, awake: bool = False) -> AdapterTa
     pipeline = random_pipeline()
     networks = Networks(
         id_encoder=pipeline.id_encoder,
-        id_ctrl=pipeline.id_ctrl,
-        id_injectors=pipeline.id_injectors,
+        adapter=Adapter(pipeline.id_ctrl, pipeline.id_injectors, pipeline.id_attention),
         decoder=pipeline.vae,
         embedder=load_embedder("dlib"),
         layout="eye_corners_nose",
@@ -65,7 +66,7 @@ def task(identity: IdentityLoss | None = None, awake: bool = False) -> AdapterTa
 def test_an_untrained_adapter_has_the_base_models_loss():
     made = task()
     with_adapter = made.losses(batch(4))["total"]
-    for parameter in made.networks.id_ctrl.parameters():
+    for parameter in made.networks.adapter.control.parameters():
         torch.nn.init.zeros_(parameter)
     assert torch.equal(with_adapter, made.losses(batch(4))["total"])
 
@@ -95,7 +96,7 @@ def test_the_identity_loss_alone_moves_id_ctrl():
     for module in made.frozen().values():
         module.requires_grad_(False)
     made.losses(batch(1))["identity"].mean().backward()
-    gradients = [parameter.grad for parameter in made.networks.id_ctrl.parameters()]
+    gradients = [parameter.grad for parameter in made.networks.adapter.control.parameters()]
     assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
     assert all(parameter.grad is None for parameter in made.networks.decoder.parameters())
 
@@ -131,10 +132,10 @@ def test_frozen_parts_are_the_same_bit_for_bit_after_training(part, tmp_path):
     made = task()
     frozen = getattr(made.backbone, part)
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
-    trained = made.networks.id_injectors.injectors[0].modulation.weight.clone()
+    trained = made.networks.adapter.injectors.injectors[0].modulation.weight.clone()
     Trainer(made, LoopSettings(images=4, batch=2, learning_rate=1e-2), tmp_path).run(lambda report: None)
     assert all(torch.equal(before[name], value) for name, value in frozen.state_dict().items())
-    assert not torch.equal(trained, made.networks.id_injectors.injectors[0].modulation.weight)
+    assert not torch.equal(trained, made.networks.adapter.injectors.injectors[0].modulation.weight)
     assert all(parameter.grad is None for parameter in frozen.parameters())
 
 

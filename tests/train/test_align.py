@@ -3,7 +3,8 @@ from torch.utils.data import default_collate
 
 from diffpc.identity.encoder import IDEncoder
 from diffpc.train.align import AlignData, AlignTask
-from diffpc.train.loop import LoopSettings, Task, Trainer
+from diffpc.train.loop import Task, Trainer
+from diffpc.train.settings import LoopSettings
 
 
 def task(drop=0.0):

@@ -4,7 +4,8 @@ from torch.utils.data import default_collate
 from diffpc.diffusion.backbone import build_vae
 from diffpc.presets import tiny
 from diffpc.train.autoencoder import DecoderTask, EncoderTask
-from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.loop import Trainer
+from diffpc.train.settings import LoopSettings
 
 
 def vae():

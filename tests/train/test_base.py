@@ -5,8 +5,9 @@ from torch.utils.data import default_collate
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
 from diffpc.train.base import BaseData, BaseTask, drawn_caption
-from diffpc.train.loop import LoopSettings, Task, Trainer
+from diffpc.train.loop import Task, Trainer
 from diffpc.train.positions import Samples
+from diffpc.train.settings import LoopSettings
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from diffpc.errors import InputError, UsageError
 from diffpc.face3d.predict import render_condition
 from diffpc.presets import tiny
 from diffpc.train import cache as cache_module
-from diffpc.train.cache import Cache, CacheSettings, CacheTools, _index_of, build_cache
+from diffpc.train.cache import Cache, CacheTools, _index_of, build_cache
 from diffpc.train.examine import examine
 from diffpc.train.photos import read_photos
+from diffpc.train.settings import CacheSettings
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
 
 SETTINGS = CacheSettings(size=64, part=2, batch=2)

@@ -9,17 +9,9 @@ from diffpc.errors import InputError
 from diffpc.face3d.predict import photo_points, render_condition
 from diffpc.images import read_image
 from diffpc.settings import Framing
-from diffpc.train.examine import (
-    ExamineSettings,
-    Refused,
-    Square,
-    _aims,
-    examine,
-    flat_params,
-    full_params,
-    training_square,
-)
+from diffpc.train.examine import Refused, Square, _aims, examine, flat_params, full_params, training_square
 from diffpc.train.photos import Photo
+from diffpc.train.settings import ExamineSettings
 from tests.train.people import encoded, frozen_pipeline, portrait
 
 FRAMING = Framing(height=(0.5, 0.7), x=(0.4, 0.6), y=(0.4, 0.8))

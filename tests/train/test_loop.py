@@ -12,8 +12,8 @@ from torch.utils.data import default_collate
 
 from diffpc.errors import DiffPCError, InputError, UsageError
 from diffpc.train.checkpoint import load_latest
-from diffpc.train.engine import EngineSettings
-from diffpc.train.loop import JsonLines, LoopSettings, Report, Task, Trainer
+from diffpc.train.loop import JsonLines, Report, Task, Trainer
+from diffpc.train.settings import EngineSettings, LoopSettings
 from tests.train.toy import SETTINGS, ToyTask
 
 

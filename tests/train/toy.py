@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.loop import Trainer
 from diffpc.train.positions import Drawn
+from diffpc.train.settings import LoopSettings
 
 SETTINGS = LoopSettings(
     images=160,

@@ -25,7 +25,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, help="left out: an untrained adapter, for a look at the base")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--guidance", type=float, default=2.0)
     arguments = parser.parse_args()
     settings = tiny()
     parts = build(settings.backbone)

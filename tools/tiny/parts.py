@@ -8,10 +8,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
+from diffpc.diffusion.adapter import build_adapter
 from diffpc.diffusion.backbone import build_vae
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjectors
-from diffpc.identity.encoder import IDEncoder
 from diffpc.presets import tiny
 from diffpc.train.checkpoint import load_latest
 from diffpc.train.loop import JsonLines, Report, Trainer
@@ -56,20 +54,7 @@ def start_from(model: Path | None, modules: dict[str, nn.Module]) -> None:
 
 def new_adapter(unet: UNet2DConditionModel) -> dict[str, nn.Module]:
     """The preset's untrained adapter for a UNet, by the names of the pipeline's components."""
-    settings = tiny()
-    sizes = settings.adapter
-    return {
-        "id_encoder": IDEncoder(
-            sizes.global_width,
-            sizes.local_width,
-            settings.backbone.text_width,
-            sizes.tokens,
-            sizes.layers,
-            sizes.heads,
-        ),
-        "id_ctrl": IDCtrl.from_unet(unet),
-        "id_injectors": IDInjectors.from_unet(unet, sizes.injector, sizes.kernel, sizes.sites),
-    }
+    return dict(build_adapter(tiny().adapter, unet))
 
 
 def new_vae() -> AutoencoderKL:

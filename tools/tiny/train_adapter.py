@@ -14,11 +14,13 @@ from pairs import Arrays, Drops, Pairs
 from parts import empty_prompt, load_average, load_vae, new_adapter, report_to, start_from
 from tqdm import tqdm
 
+from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import build
 from diffpc.faces.embed import load_embedder
 from diffpc.presets import tiny
-from diffpc.train.adapter import AdapterTask, IdentityLoss, Networks
-from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.loop import Trainer
+from diffpc.train.settings import IdentityLoss, LoopSettings
 
 MIRRORED_CORNERS = [2, 3, 0, 1, 4]
 """Order of dlib's five points after a mirror: the eyes change places."""
@@ -116,7 +118,8 @@ def main() -> None:
     backbone.unet.to(memory_format=torch.channels_last)
     adapter = new_adapter(backbone.unet)
     networks = Networks(
-        **adapter,
+        id_encoder=adapter["id_encoder"],
+        adapter=Adapter(adapter["id_ctrl"], adapter["id_injectors"]),
         decoder=vae,
         embedder=load_embedder(settings.faces.embedder),
         layout="eye_corners_nose",

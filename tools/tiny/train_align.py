@@ -17,7 +17,8 @@ from transformers import CLIPTokenizer
 from diffpc.diffusion.backbone import Backbone, build, encode_token_ids
 from diffpc.presets import tiny
 from diffpc.train.align import AlignData, AlignTask
-from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.loop import Trainer
+from diffpc.train.settings import LoopSettings
 
 
 def read_data(lfw: Path, folder: Path, tokenizer: Path, backbone: Backbone) -> AlignData:

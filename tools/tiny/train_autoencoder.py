@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from diffpc.presets import tiny
 from diffpc.train.autoencoder import DecoderTask, EncoderTask
-from diffpc.train.loop import JsonLines, LoopSettings, Trainer
+from diffpc.train.loop import JsonLines, Trainer
+from diffpc.train.settings import LoopSettings
 
 PHOTOS = 1_600
 SETTINGS = {

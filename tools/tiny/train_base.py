@@ -13,7 +13,8 @@ from parts import empty_prompt, report_to, start_from
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
 from diffpc.train.base import BaseData, BaseTask
-from diffpc.train.loop import LoopSettings, Trainer
+from diffpc.train.loop import Trainer
+from diffpc.train.settings import LoopSettings
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 

@@ -5,19 +5,20 @@ are computed at every step: at SDXL size one eighth of a step's weight reads. Th
 bit.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
+
+from diffpc.diffusion.attention import KeysValues, attended, processed_by, projected, projected_out
 
 
 class ConstantKeysValues:
     """Scaled dot-product attention that keeps the keys and values of its first call."""
 
     def __init__(self) -> None:
-        self.kept: tuple[Tensor, Tensor] | None = None
+        self.kept: KeysValues | None = None
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any
@@ -29,39 +30,28 @@ class ConstantKeysValues:
             hidden_states: the queries' side.
             encoder_hidden_states: read at the first call only.
         """
+        keys_values = self.keys_values(attn, encoder_hidden_states)
+        return projected_out(attn, attended(attn.to_q(hidden_states), keys_values, attn.heads))
+
+    def keys_values(self, attn: Any, encoder_hidden_states: Tensor) -> KeysValues:
+        """Those of the first call; arguments as in a call."""
         if self.kept is None:
-            key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
-            self.kept = (_split(key, attn.heads), _split(value, attn.heads))
-        key, value = self.kept
-        query = _split(attn.to_q(hidden_states), attn.heads)
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
-        merged = mixed.transpose(1, 2).flatten(2).to(query.dtype)
-        return attn.to_out[1](attn.to_out[0](merged))
+            self.kept = projected(attn, encoder_hidden_states)
+        return self.kept
 
 
-@contextmanager
-def constant_keys_values(*networks: nn.Module) -> Generator[None]:
+def constant_keys_values(*networks: nn.Module) -> AbstractContextManager[None]:
     """Within the context, the networks' cross-attention inputs are taken to be those of the first step.
 
     Only plain attention is replaced: an IP-Adapter's processors, say, stay as they are.
     """
-    attentions: list[Any] = [  # Any: declared to hold two kinds of processors only
-        module
-        for network in networks
-        for module in network.modules()
-        if isinstance(module, Attention)
-        and module.is_cross_attention
-        and type(cast(object, module.processor)) is AttnProcessor2_0
-    ]
-    before = [attention.processor for attention in attentions]
-    for attention in attentions:
-        attention.processor = ConstantKeysValues()
-    try:
-        yield
-    finally:
-        for attention, processor in zip(attentions, before, strict=True):
-            attention.processor = processor
-
-
-def _split(states: Tensor, heads: int) -> Tensor:
-    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return processed_by(
+        {
+            module: ConstantKeysValues()
+            for network in networks
+            for module in network.modules()
+            if isinstance(module, Attention)
+            and module.is_cross_attention
+            and type(cast(object, module.processor)) is AttnProcessor2_0
+        }
+    )

@@ -27,7 +27,8 @@ class IDCtrl(ModelMixin, ConfigMixin):
     Identity tokens stand where the UNet has text. z_3d enters through a zero-initialised 3 x 3 convolution that
     is added to `conv_in(z_t)`, before the first block and so in every feature (method.md, point 1); it is
     constant over the steps and embedded apart from them. Untrained, and with text for identity, the pyramid is
-    the UNet's own. ControlNet's zero convolutions behind each feature are the injectors' `align` here.
+    the UNet's own. ControlNet's zero convolutions behind each feature are the injectors' `align` here: with text
+    and additive injectors it is a ControlNet for the 3D face.
     """
 
     _supports_gradient_checkpointing = True
@@ -84,7 +85,7 @@ class IDCtrl(ModelMixin, ConfigMixin):
         Args:
             z_t: noisy latents.
             timesteps: (B,) or scalar.
-            identity: F'_id, the ID-Encoder's tokens, at the UNet's cross-attention width.
+            identity: F'_id, or the text of a plain ControlNet, at the UNet's cross-attention width.
             condition: from `embed_condition`.
             added: the UNet's `text_embeds` (B, P) and `time_ids` (B, 6).
         """

@@ -10,7 +10,11 @@ from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Form = Literal["paper", "gated", "residual"]
+Modulation = Literal["paper", "gated", "residual"]
+"""Forms of Eq. 15 to 17."""
+
+Form = Literal[Modulation, "additive"]
+"""Or ControlNet's, the method without ID-Injectors in the paper's Table 5."""
 
 Strength = float | Float[Tensor, "B 1 1 1"]
 """Identity strength s, for all images or for each."""
@@ -24,7 +28,7 @@ class IDInjector(nn.Module):
     point 6). It stands at every site, also where the widths agree: it is ControlNet's zero convolution.
     """
 
-    def __init__(self, widths: tuple[int, int, int], groups: int, kernel: int, form: Form) -> None:
+    def __init__(self, widths: tuple[int, int, int], groups: int, kernel: int, form: Modulation) -> None:
         """Build one injector.
 
         Args:
@@ -70,6 +74,29 @@ class IDInjector(nn.Module):
         return torch.cat([x[:, : self.hidden] + aligned, x[:, self.hidden :]], dim=1)
 
 
+class AdditiveInjector(nn.Module):
+    """One site without modulation, as in ControlNet: c_id is added to the skip, or to the middle block's output.
+
+    The 1 x 1 convolution starts at zero: untrained or at strength 0 the frozen UNet is exactly as it is.
+    """
+
+    def __init__(self, widths: tuple[int, int, int]) -> None:
+        """Build one site; `widths` as in `IDInjector`."""
+        super().__init__()
+        control, hidden, skip = widths
+        self.align = nn.Conv2d(control, skip or hidden, 1)
+        for parameter in self.align.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self, x: Float[Tensor, "B X H W"], c_id: Float[Tensor, "B C H W"], strength: Strength
+    ) -> Float[Tensor, "B X H W"]:
+        """concat(z_d, z_e + s * c_id) for x = concat(z_d, z_e)."""
+        added = strength * self.align(c_id)
+        hidden = x.shape[1] - added.shape[1]
+        return torch.cat([x[:, :hidden], x[:, hidden:] + added], dim=1) if hidden else x + added
+
+
 class IDInjectors(ModelMixin, ConfigMixin):
     """All injectors of a UNet: one behind its middle block, one at decoder concatenations."""
 
@@ -89,12 +116,15 @@ class IDInjectors(ModelMixin, ConfigMixin):
             places: per site but the first, the decoder block and the ResNet in it.
             groups: groups of the normalisations.
             kernel: side of the convolutions.
-            form: see `IDInjector`.
+            form: see `IDInjector` and `AdditiveInjector`, which has neither groups nor kernel.
         """
         super().__init__()
         self.places = [(block, position) for block, position in places]
         self.injectors = nn.ModuleList(
-            IDInjector((control, hidden, skip), groups, kernel, form) for control, hidden, skip in widths
+            AdditiveInjector((control, hidden, skip))
+            if form == "additive"
+            else IDInjector((control, hidden, skip), groups, kernel, form)
+            for control, hidden, skip in widths
         )
 
     @classmethod

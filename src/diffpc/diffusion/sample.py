@@ -13,10 +13,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from jaxtyping import Float
 from torch import Tensor
 
+from diffpc.diffusion.adapter import Adapter, Condition, Step
 from diffpc.diffusion.backbone import TextCondition, size_conditions
 from diffpc.diffusion.constants import constant_keys_values
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjectors, attached
 from diffpc.errors import UsageError
 
 
@@ -25,8 +24,7 @@ class Networks:
     """What runs at every step."""
 
     unet: UNet2DConditionModel
-    control: IDCtrl
-    injectors: IDInjectors
+    adapter: Adapter
     scheduler: DDIMScheduler
 
 
@@ -51,7 +49,7 @@ class SampleSettings:
     guidance: float = 1.0
     """Classifier-free guidance; at 1 the second branch is not run."""
     strength: float = 1.0
-    """Identity strength s of the injectors; at 0 ID-Ctrl is not run."""
+    """Identity strength s; at 0 the adapter is not run."""
     size: tuple[int, int] = (1024, 1024)
     """Width, height of the portrait in pixels."""
 
@@ -100,7 +98,7 @@ def denoise(
     scheduler = networks.scheduler
     scheduler.set_timesteps(settings.steps, device=noise.device)
     latents = noise.float() * scheduler.init_noise_sigma
-    with constant_keys_values(networks.unet, networks.control):
+    with constant_keys_values(networks.unet, networks.adapter.control):
         for done, timestep in enumerate(scheduler.timesteps, start=1):
             predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
             predicted = _guided(predicted, len(branches), settings.guidance)
@@ -126,8 +124,7 @@ class _Inputs:
 
     text: Tensor
     added: dict[str, Any]
-    identity: Tensor
-    condition: Tensor | None
+    condition: Condition | None
     strength: float
 
 
@@ -135,24 +132,25 @@ def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSet
     text = torch.cat([branch.text.tokens for branch in branches])
     pooled = torch.cat([branch.text.pooled for branch in branches])
     width, height = settings.size
+    identity = torch.cat([branch.identity for branch in branches])
     z_3d = torch.cat([branch.z_3d for branch in branches])
     return _Inputs(
         text=text,
         added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(text), pooled)},
-        identity=torch.cat([branch.identity for branch in branches]),
-        condition=networks.control.embed_condition(z_3d) if settings.strength else None,
+        condition=networks.adapter.condition(identity, z_3d) if settings.strength else None,
         strength=settings.strength,
     )
 
 
 def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Tensor) -> Tensor:
-    latents = latents.to(networks.unet.dtype)
-    modulation = nullcontext()
+    unet = networks.unet
+    latents = latents.to(unet.dtype)
+    steered = nullcontext()
     if inputs.condition is not None:
-        c_id = networks.control(latents, timestep, inputs.identity, inputs.condition, inputs.added)
-        modulation = attached(networks.unet, networks.injectors, c_id, inputs.strength)
-    with modulation:
-        return networks.unet(
+        step = Step(latents, timestep, inputs.text, inputs.added)
+        steered = networks.adapter.attached(unet, step, inputs.condition, inputs.strength)
+    with steered:
+        return unet(
             latents, timestep, encoder_hidden_states=inputs.text, added_cond_kwargs=inputs.added
         ).sample.float()
 

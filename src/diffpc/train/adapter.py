@@ -10,36 +10,24 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffpc.diffusion.adapter import Adapter, Step
 from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids, size_conditions
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.injector import IDInjectors, attached
 from diffpc.faces.embed import FaceEmbedder
-from diffpc.identity.encoder import IDEncoder
 from diffpc.identity.local import LocalFeatures
+from diffpc.identity.scale import IdentityEncoder
 from diffpc.train import loss
 from diffpc.train.positions import Samples
+from diffpc.train.settings import IdentityLoss
 from diffpc.types import LandmarkLayout
-
-
-@dataclass(frozen=True)
-class IdentityLoss:
-    """How L_id of Eq. 20 and 21 is weighed and where it applies."""
-
-    weight: float = 0.1
-    """lambda of Eq. 21; 0 leaves it out."""
-    until: int = 400
-    """Largest timestep at which z0_hat is a face (method.md, point 15)."""
-    window: int | None = None
-    """Side, in latents, of the square around the target's face that is decoded; None decodes the picture."""
 
 
 @dataclass(frozen=True)
 class Networks:
     """The trained parts, and the frozen ones that carry the ID loss."""
 
-    id_encoder: IDEncoder
-    id_ctrl: IDCtrl
-    id_injectors: IDInjectors
+    id_encoder: IdentityEncoder
+    adapter: Adapter
+    """What the identity tokens steer."""
     decoder: AutoencoderKL
     """Decodes z0_hat: the VAE itself, or a smaller one."""
     embedder: FaceEmbedder
@@ -85,11 +73,13 @@ class AdapterTask:
     def modules(self) -> Mapping[str, nn.Module]:
         """The adapter; with a joint training also the base."""
         parts = self.networks
-        adapter = {
+        adapter: dict[str, nn.Module] = {
             "id_encoder": parts.id_encoder,
-            "id_ctrl": parts.id_ctrl,
-            "id_injectors": parts.id_injectors,
+            "id_ctrl": parts.adapter.control,
+            "id_injectors": parts.adapter.injectors,
         }
+        if parts.adapter.attention is not None:
+            adapter["id_attention"] = parts.adapter.attention
         return {**adapter, **self._base()} if self.joint else adapter
 
     def frozen(self) -> Mapping[str, nn.Module]:
@@ -121,11 +111,10 @@ class AdapterTask:
         height, width = (downscale(self.backbone.vae) * side for side in z_t.shape[-2:])
         added = {"text_embeds": text.pooled, "time_ids": size_conditions(height, width, len(z_t), z_t)}
         z_t = z_t.contiguous(memory_format=torch.channels_last)
-        identity = parts.id_encoder(*self._features(batch))
-        condition = parts.id_ctrl.embed_condition(batch["z_3d"].float())
-        c_id = parts.id_ctrl(z_t, timesteps, identity, condition, added)
+        condition = parts.adapter.condition(parts.id_encoder(*self._features(batch)), batch["z_3d"].float())
+        step = Step(z_t, timesteps, text.tokens, added)
         strength = batch["kept_adapter"].float()[:, None, None, None] if "kept_adapter" in batch else 1.0
-        with attached(unet, parts.id_injectors, c_id, strength):
+        with parts.adapter.attached(unet, step, condition, strength):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
 
     def _base(self) -> dict[str, nn.Module]:

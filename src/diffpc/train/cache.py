@@ -25,8 +25,9 @@ from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.files import atomic_write
 from diffpc.tensors import to_tensor
-from diffpc.train.examine import Examined, ExamineSettings, Refused, examine, flat_params, full_params
+from diffpc.train.examine import Examined, Refused, examine, flat_params, full_params
 from diffpc.train.photos import Photo
+from diffpc.train.settings import CacheSettings
 from diffpc.types import FaceParams, LandmarkLayout
 from diffpc.weights import asset, sha256
 
@@ -43,16 +44,6 @@ _SHIPPED = ("light_face", "light_predictor")
 """Weights that every predictor uses and that may change with the package."""
 
 _REMEDY = "remove the folder and run again to build it anew"
-
-
-@dataclass(frozen=True)
-class CacheSettings(ExamineSettings):
-    """What the values depend on besides photos and model."""
-
-    part: int = 256
-    """Photos per file: what a kill can cost."""
-    batch: int = 8
-    """Photos that the VAE encodes at once; changes nothing but rounding."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ class Cache:
             layouts.update(contents["layouts"])
         if not self.keys:
             raise InputError(f"{self.folder}: all photos were refused; {REJECTS} there says why")
-        self.layout = _only_layout(layouts, self.folder)
+        self.layout: LandmarkLayout = _only_layout(layouts, self.folder)
         """Of the landmarks."""
         self.rows = {key: row for row, key in enumerate(self.keys)}
         """Key -> row."""
@@ -224,7 +215,7 @@ def _index_of(photos: Sequence[Photo], tools: CacheTools, settings: CacheSetting
         "photos": len(photos),
         "source": hashlib.sha256(source.encode()).hexdigest(),
         "settings": rules,
-        "vae": _fingerprint(tools.vae),
+        "vae": fingerprint(tools.vae),
         "faces": asdict(tools.eyes.settings),
         "weights": {
             **tools.weights,
@@ -235,7 +226,7 @@ def _index_of(photos: Sequence[Photo], tools: CacheTools, settings: CacheSetting
     return {**json.loads(text), "digest": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _fingerprint(module: nn.Module) -> str:
+def fingerprint(module: nn.Module) -> str:
     """A sha256 over all weights: the VAE may have come from any file, and have been changed since."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():

@@ -16,7 +16,7 @@ def refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path
     Raises:
         UsageError: if they differ in more than FREE; the message names what, with both values.
     """
-    before, after = dict(_flat(then)), dict(_flat(now))
+    before, after = dict(flat(then)), dict(flat(now))
     free = set(FREE)
     if before.get("loop.schedule") == after.get("loop.schedule") == "constant":
         free.add("loop.images")  # the length of a run shapes only the cosine
@@ -33,10 +33,10 @@ def refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted name -> value, as JSON would give it back."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, list(value) if isinstance(value, tuple) else value

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +12,8 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from diffpc.train.settings import EngineSettings
 
 SHARDED = (
     "BasicTransformerBlock",
@@ -22,24 +23,6 @@ SHARDED = (
     "CLIPEncoderLayer",
 )
 """Classes that FSDP2 gathers and frees as units; the rest stays gathered through a step."""
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """How the work is done; none of it changes what is learnt, but for rounding."""
-
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of products; trained weights and their averages stay float32."""
-    parallel: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: whole copies, or weights, gradients and optimiser in shards (FSDP2)."""
-    accumulation: int = 1
-    """Micro-batches per process and step."""
-    checkpointing: bool = False
-    """Compute activations twice instead of keeping them."""
-    compile: bool = False
-    """torch.compile for the networks."""
-    workers: int = 0
-    """Processes that prepare samples, per training process; 0 prepares them in the training process."""
 
 
 class Trainable(nn.Module):
@@ -77,13 +60,18 @@ class Engine:
             module.to(self.device, self._frozen_dtype())
         trained.to(self.device)
         if self.settings.checkpointing:
-            _checkpoint_activations([*trained.children(), *frozen.values()])
+            checkpoint_activations([*trained.children(), *frozen.values()])
         if self.settings.compile:
             for module in trained.children():
                 module.compile()
-        if self.world > 1 and self.settings.parallel == "fsdp":
+        if not self.whole:
             return shard(trained)
         return cast(nn.Module, self.accelerator.prepare_model(trained))
+
+    @property
+    def whole(self) -> bool:
+        """Whether each process holds whole weights."""
+        return self.world == 1 or self.settings.parallel == "ddp"
 
     def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged between processes with a step's last micro-batch only."""
@@ -145,7 +133,8 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _checkpoint_activations(modules: list[nn.Module]) -> None:
+def checkpoint_activations(modules: list[nn.Module]) -> None:
+    """Networks that can compute their activations twice are told to."""
     for module in modules:
         switch = getattr(module, "enable_gradient_checkpointing", None)
         if switch is not None:

@@ -19,21 +19,8 @@ from diffpc.identity.reference import ReferenceFeatures, reference_features
 from diffpc.images import decode_image, resize
 from diffpc.settings import Framing
 from diffpc.train.photos import Photo
+from diffpc.train.settings import ExamineSettings
 from diffpc.types import Crop, Face, FaceParams, Image, LandmarkLayout
-
-
-@dataclass(frozen=True)
-class ExamineSettings:
-    """The training picture and what is wanted of it."""
-
-    size: int
-    """Side of the training pictures in pixels."""
-    spread: float = 0.5
-    """Share of each range of the model's framing, about its middle, over which faces are spread; 0: all alike."""
-    upsampling: float = 2.0
-    """Photos that would have to be enlarged more than this are refused."""
-    patches: bool = False
-    """Whether to compute F_local (0.7 MB a photo with ViT-H) beside the crop that it comes from."""
 
 
 @dataclass(frozen=True)

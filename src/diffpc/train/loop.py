@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,39 +19,10 @@ from torch import Tensor, nn
 from diffpc.errors import DiffPCError, UsageError
 from diffpc.train import checkpoint
 from diffpc.train.changes import refuse_changes
-from diffpc.train.engine import Engine, EngineSettings, Trainable, like, local, whole
+from diffpc.train.engine import Engine, Trainable, like, local, whole
 from diffpc.train.positions import Samples, Share, loader
+from diffpc.train.settings import EngineSettings, LoopSettings
 from diffpc.weights import check_state
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how fast to train."""
-
-    images: int
-    """Training images to see in all."""
-    batch: int = 32
-    """Images per optimiser step, over all processes and micro-batches."""
-    learning_rate: float = 1e-5
-    """The paper's rate is constant at 1e-5; small models from scratch take more."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """What follows the warm-up."""
-    warmup_images: int = 0
-    """Images over which the rate rises linearly from 0."""
-    weight_decay: float = 1e-2
-    """AdamW's decoupled decay."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's momenta."""
-    clip_norm: float = 1.0
-    """Largest norm of the whole gradient."""
-    ema_images: float = 10_000.0
-    """Half-life of the weights' moving average, in images; it is shorter at the start. 0 keeps none."""
-    seed: int = 0
-    """Of every random choice."""
-    checkpoint_images: int = 5_000
-    """Images between checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
 
 
 @runtime_checkable
@@ -66,8 +37,9 @@ class Task(Protocol):
         """Name -> module that is used as it is; its parameters get no gradient."""
         ...
 
-    def samples(self, seed: int) -> Samples:
-        """The sequence of training samples."""
+    @property
+    def samples(self) -> Callable[[int], Samples]:
+        """Seed -> the sequence of training samples."""
         ...
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Int64
@@ -16,28 +15,7 @@ from diffpc.errors import InputError, UsageError
 from diffpc.train.cache import Cache, CachedPhoto
 from diffpc.train.photos import Photo, paired
 from diffpc.train.positions import generator_at
-
-
-@dataclass(frozen=True)
-class PairSettings:
-    """Which pairs, and what is left out of them (Sec. 4.5 and method.md, points 12 and 17)."""
-
-    same_person_pairs: bool = True
-    """Reference and target are two photos of one person; False: one and the same photo (Table 7)."""
-    targets: Literal["photos", "persons"] = "photos"
-    """What is drawn uniformly: photos, or persons and then one of the person's photos."""
-    per_person: int | None = None
-    """Photos used of each person, the first of them; None uses all."""
-    text_drop: float = 0.05
-    """Probability of the empty prompt."""
-    global_drop: float = 0.05
-    """Probability that F_global is to be zeroed."""
-    local_drop: float = 0.05
-    """Probability that F_local is to be zeroed."""
-    identity_drop: float = 0.05
-    """Probability that both are, so that guidance has a "nobody" to push away from; 0 in the paper."""
-    timesteps: int = 1000
-    """Of the noise schedule; drawn uniformly."""
+from diffpc.train.settings import PairSettings
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,18 @@
-"""The command line: reads options, prints results. `--help` imports no network library."""
+"""`diffpc generate`."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
 
-from diffpc.errors import DiffPCError
+from diffpc.cli.output import Output, hush
 
 if TYPE_CHECKING:
     from diffpc.generate.request import Request
     from diffpc.generate.run import Outcome
-
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """How a command reports."""
-
-    json: bool = False
-    """Print one JSON object instead of a summary."""
-    quiet: bool = False
-    """No progress bar, no notes."""
-    debug: bool = False
-    """Show the traceback of an unexpected error."""
-
 
 METAVARS = {
     "reference": "PHOTO [PHOTO ...]",
@@ -73,30 +55,8 @@ DEFAULTS = {
 """What stands in for an option that is not given."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 130 interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None and "--debug" not in given:
-        sys.excepthook = report_fault
-    try:
-        return _command(given)
-    except DiffPCError as error:
-        print(f"diffpc: {_line(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("diffpc: interrupted", file=sys.stderr)
-        return INTERRUPTED
-
-
-def report_fault(kind: type[BaseException], fault: BaseException, _trace: object) -> None:
-    """The `sys.excepthook` of the command: one line for what should not have happened."""
-    print(
-        f"diffpc: unexpected {kind.__name__}: {_line(str(fault))}; please report it with what --debug shows",
-        file=sys.stderr,
-    )
-
-
-def _generate(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
+    """Draw portraits."""
     request, output = _parsed(arguments)
     from diffpc.generate.prepare import prepared
 
@@ -121,48 +81,8 @@ def _generate(arguments: Sequence[str]) -> int:
 
 
 def _hush(output: Output) -> None:
-    """The libraries talk to developers while they are imported and used; their errors still come through."""
     if not output.debug:
-        warnings.simplefilter("ignore")
-        for library in ("TRANSFORMERS", "DIFFUSERS"):
-            os.environ.setdefault(f"{library}_VERBOSITY", "error")
-
-
-COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "generate": ("draw portraits: photo + pose and expression + prompt -> PNG", _generate),
-}
-"""name -> what it does, how it is run with the rest of the command line."""
-
-
-def _command(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help"):
-        print(_help(), file=sys.stdout if given else sys.stderr)
-        return 0 if given else 2
-    if given[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"diffpc {version('diffpc')}")
-        return 0
-    if given[0] not in COMMANDS:
-        print(f"diffpc: unknown command {given[0]!r}; choose one of: {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    return COMMANDS[given[0]][1](given[1:])
-
-
-def _help() -> str:
-    commands = [f"  {name:<12}{summary}" for name, (summary, _) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: diffpc COMMAND [OPTIONS]",
-            "",
-            "Portraits that keep a person's identity and obey a 3D face and a text.",
-            "",
-            "commands:",
-            *commands,
-            "",
-            "`diffpc COMMAND --help` lists the options; `diffpc --version` prints the version.",
-        ]
-    )
+        hush()
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
@@ -216,11 +136,3 @@ def _print_outcome(outcome: Outcome, notes: Sequence[str], output: Output) -> No
         print(f"{outcome.stages}: pictures of the stages")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in outcome.seconds.items() if value >= 0.05)
     print(f"seconds: {seconds}")
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

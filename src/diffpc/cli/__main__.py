@@ -1,0 +1,7 @@
+"""`python -m diffpc.cli`."""
+
+import sys
+
+from diffpc.cli import main
+
+sys.exit(main())

@@ -1,0 +1,100 @@
+"""Everything that steers the frozen UNet, run in one way by the denoising loop and by training."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from diffusers import ModelMixin, UNet2DConditionModel
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpc.diffusion import decoupled, injector
+from diffpc.diffusion.attention import KeysValues
+from diffpc.diffusion.control import IDCtrl
+from diffpc.diffusion.decoupled import IDAttention
+from diffpc.diffusion.injector import IDInjectors, Strength
+from diffpc.identity.forms import FORMS
+from diffpc.settings import AdapterSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """The UNet's own inputs at one step."""
+
+    z_t: Float[Tensor, "B C H W"]
+    """Noisy latents."""
+    timesteps: Tensor
+    """(B,) or scalar."""
+    text: Float[Tensor, "B T D"]
+    """The prompt's tokens."""
+    added: dict[str, Tensor]
+    """`text_embeds` (B, P) and `time_ids` (B, 6)."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the adapter is told, constant over the steps."""
+
+    identity: Float[Tensor, "B N D"]
+    """F'_id."""
+    embedded: Float[Tensor, "B W0 H W"]
+    """z_3d as ID-Ctrl adds it to its first feature map."""
+    keys_values: tuple[KeysValues, ...] = ()
+    """F'_id as the UNet's cross-attentions read it, where they do."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The trained networks behind the identity tokens.
+
+    Without `attention` this is the paper's method: the tokens stand in ID-Ctrl's cross-attention. With it they go
+    beside the text into the UNet's own, and ID-Ctrl reads the text: a ControlNet for the 3D face.
+    """
+
+    control: IDCtrl
+    injectors: IDInjectors
+    attention: IDAttention | None = None
+
+    def condition(self, identity: Float[Tensor, "B N D"], z_3d: Float[Tensor, "B C H W"]) -> Condition:
+        """What can be computed once per image, from F'_id and the latent of I_3d."""
+        keys_values = () if self.attention is None else self.attention(identity)
+        return Condition(identity, self.control.embed_condition(z_3d), keys_values)
+
+    @contextmanager
+    def attached(
+        self, unet: UNet2DConditionModel, step: Step, condition: Condition, strength: Strength = 1.0
+    ) -> Generator[None]:
+        """Within the context the UNet, called with this step, obeys the condition; afterwards it is as before.
+
+        Args:
+            unet: the frozen UNet that the networks were made for.
+            step: what it is called with.
+            condition: from `condition`.
+            strength: 0 gives the base model's output.
+        """
+        told = condition.identity if self.attention is None else step.text
+        c_id = self.control(step.z_t, step.timesteps, told, condition.embedded, step.added)
+        with ExitStack() as undo:
+            undo.enter_context(injector.attached(unet, self.injectors, c_id, strength))
+            if self.attention is not None:
+                keys_values = condition.keys_values
+                undo.enter_context(decoupled.attached(unet, self.attention, keys_values, strength))
+            yield
+
+
+def build_adapter(settings: AdapterSettings, unet: UNet2DConditionModel) -> dict[str, ModelMixin]:
+    """The untrained adapter for a UNet, by the names of the pipeline's components.
+
+    Args:
+        settings: sizes and forms.
+        unet: ID-Ctrl starts as a copy of its encoder; within `torch.device("meta")` all have sizes only.
+    """
+    width = int(unet.config["cross_attention_dim"])
+    parts: dict[str, ModelMixin] = {
+        "id_encoder": FORMS[settings.identity].from_settings(settings, width),
+        "id_ctrl": IDCtrl.from_unet(unet),
+        "id_injectors": IDInjectors.from_unet(unet, settings.injector, settings.kernel, settings.sites),
+    }
+    if settings.control == "ip_adapter":
+        parts["id_attention"] = IDAttention.from_unet(unet)
+    return parts

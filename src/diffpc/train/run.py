@@ -1,0 +1,115 @@
+"""`diffpc train`: photos -> checkpoints, pictures of progress and a log, resumable by the same command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from diffpc.images import write_png
+from diffpc.train.build import adapter_task, build_pipeline, fit_scale, gather
+from diffpc.train.loop import JsonLines, Report, Trainer
+from diffpc.train.memory import peak_memory
+from diffpc.train.photos import read_photos
+from diffpc.train.preview import averaged_weights, preview
+from diffpc.train.settings import Recipe
+from diffpc.train.trackers import tracked
+
+Say = Callable[[str], None]
+"""Takes one line for the user."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """What is read and where the run lives."""
+
+    data: Path
+    """Folder of PERSON/PHOTO.jpg, or of shards; see `diffpc.train.photos`."""
+    output: Path
+    """Checkpoints, the cache, the log and pictures of progress."""
+    base: str
+    """The frozen base."""
+    captions: Path | None = None
+    """Captions of a folder of photos, .csv or .jsonl."""
+    start_from: Path | None = None
+    """An adapter to go on from, instead of an untrained one."""
+
+
+def train(
+    recipe: Recipe, places: Places, say: Say, stop_at: int | None = None, progress: bool = True
+) -> Trainer:
+    """Train an adapter, from the last checkpoint if there is one.
+
+    Args:
+        recipe: how.
+        places: on what, and where.
+        say: takes news.
+        stop_at: images after which to stop; the same call without it goes on.
+        progress: whether to show a bar.
+
+    Raises:
+        UsageError: if settings changed since the run began, or do not fit.
+        InputError: for photos, files or folders that cannot be used.
+        DiffPCError: if the loss is not finite; the message names the photos.
+    """
+    photos = read_photos(places.data, places.captions, report=say)
+    pipeline = build_pipeline(recipe, places.base, places.start_from)
+    material = gather(recipe, pipeline, photos, places.output / "cache", say)
+    fit_scale(pipeline, material.cache)
+    task = adapter_task(recipe, pipeline, material)
+    trainer = Trainer(task, recipe.loop, places.output, recipe.engine, _lasting(recipe, places))
+    for message in [*getattr(trainer.samples, "messages", []), *trainer.resume()]:
+        say(message)
+    steps = int(pipeline.config["defaults"].get("steps", 8))
+
+    def look() -> None:
+        with averaged_weights(trainer):
+            picture = preview(pipeline, trainer.samples, recipe.previews, steps)
+        write_png(places.output / "previews" / f"{trainer.images:010d}.png", picture)
+
+    with _reports(trainer, recipe, places.output, progress) as report:
+
+        def after(step: Report) -> None:
+            report(step)
+            if recipe.preview_images and trainer.due(recipe.preview_images) and trainer.engine.whole:
+                look()
+
+        trainer.run(after, stop_at)
+    return trainer
+
+
+def _lasting(recipe: Recipe, places: Places) -> dict[str, Any]:
+    """What must not change on the way, beside the loop's settings, which the trainer knows."""
+    parts = asdict(recipe)
+    kept = {name: parts[name] for name in ("model", "stage", "cache", "identity", "pairs")}
+    origin = str(places.start_from) if places.start_from else None
+    return {**kept, "precision": recipe.engine.precision, "base": places.base, "start_from": origin}
+
+
+@contextmanager
+def _reports(
+    trainer: Trainer, recipe: Recipe, folder: Path, progress: bool
+) -> Generator[Callable[[Report], None]]:
+    """A progress bar, log.jsonl and a tracker, from the first process alone."""
+    if not trainer.engine.main:
+        yield lambda _: None
+        return
+    log = JsonLines(folder / "log.jsonl")
+    total, seen = recipe.loop.images, trainer.images
+    with (
+        tracked(trainer.engine.accelerator, recipe.engine.tracker, folder, asdict(recipe)) as track,
+        tqdm(total=total, initial=seen, unit="img", desc="train", mininterval=1, disable=not progress) as bar,
+    ):
+
+        def report(step: Report) -> None:
+            log(step)
+            track(step)
+            bar.update(recipe.loop.batch)
+            terms = {name: f"{value:.3f}" for name, value in step.terms.items()}
+            bar.set_postfix(terms | {"memory": peak_memory(trainer.engine.device)}, refresh=False)
+
+        yield report

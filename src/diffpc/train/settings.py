@@ -1,0 +1,138 @@
+"""Everything that shapes a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diffpc.settings import ModelSettings
+
+Stage = Literal["vae", "base", "align", "adapter"]
+"""What is trained: the autoencoder, then text encoders and UNet on it, then the ID-Encoder's start, then the
+adapter. A model that is published has the first two."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long and how fast to train."""
+
+    images: int
+    """Training images to see in all."""
+    batch: int = 32
+    """Images per optimiser step, over all processes and micro-batches."""
+    learning_rate: float = 1e-5
+    """The paper's rate is constant at 1e-5; small models from scratch take more."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """What follows the warm-up."""
+    warmup_images: int = 0
+    """Images over which the rate rises linearly from 0."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's momenta."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient."""
+    ema_images: float = 10_000.0
+    """Half-life of the weights' moving average, in images; it is shorter at the start. 0 keeps none."""
+    seed: int = 0
+    """Of every random choice."""
+    checkpoint_images: int = 5_000
+    """Images between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How the work is done; none of it changes what is learnt, but for rounding."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products; trained weights and their averages stay float32."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: whole copies, or weights, gradients and optimiser in shards (FSDP2)."""
+    accumulation: int = 1
+    """Micro-batches per process and step."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+    compile: bool = False
+    """torch.compile for the networks."""
+    workers: int = 0
+    """Processes that prepare samples, per training process; 0 prepares them in the training process."""
+    tracker: str = "tensorboard"
+    """Who draws curves: a tracker that Accelerate knows, or none; log.jsonl is always written."""
+
+
+@dataclass(frozen=True)
+class IdentityLoss:
+    """How L_id of Eq. 20 and 21 is weighed and where it applies."""
+
+    weight: float = 0.1
+    """lambda of Eq. 21; 0 leaves it out."""
+    until: int = 400
+    """Largest timestep at which z0_hat is a face (method.md, point 15)."""
+    window: int | None = None
+    """Side, in latents, of the square around the target's face that is decoded; None decodes the picture."""
+
+
+@dataclass(frozen=True)
+class ExamineSettings:
+    """The training picture and what is wanted of it."""
+
+    size: int
+    """Side of the training pictures in pixels."""
+    spread: float = 0.5
+    """Share of each range of the model's framing, about its middle, over which faces are spread; 0: all alike."""
+    upsampling: float = 2.0
+    """Photos that would have to be enlarged more than this are refused."""
+    patches: bool = False
+    """Whether to compute F_local (0.7 MB a photo with ViT-H) beside the crop that it comes from."""
+
+
+@dataclass(frozen=True)
+class CacheSettings(ExamineSettings):
+    """What the values depend on besides photos and model."""
+
+    part: int = 256
+    """Photos per file: what a kill can cost."""
+    batch: int = 8
+    """Photos that the VAE encodes at once; changes nothing but rounding."""
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """Which pairs, and what is left out of them (Sec. 4.5 and method.md, points 12 and 17)."""
+
+    same_person_pairs: bool = True
+    """Reference and target are two photos of one person; False: one and the same photo (Table 7)."""
+    targets: Literal["photos", "persons"] = "photos"
+    """What is drawn uniformly: photos, or persons and then one of the person's photos."""
+    per_person: int | None = None
+    """Photos used of each person, the first of them; None uses all."""
+    text_drop: float = 0.05
+    """Probability of the empty prompt."""
+    global_drop: float = 0.05
+    """Probability that F_global is to be zeroed."""
+    local_drop: float = 0.05
+    """Probability that F_local is to be zeroed."""
+    identity_drop: float = 0.05
+    """Probability that both are, so that guidance has a "nobody" to push away from; 0 in the paper."""
+    timesteps: int = 1000
+    """Of the noise schedule; drawn uniformly."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one stage of a model."""
+
+    model: ModelSettings
+    """Sizes and forms; those of the adapter are the choices that the paper ablates."""
+    stage: Stage
+    loop: LoopSettings
+    cache: CacheSettings
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    identity: IdentityLoss = field(default_factory=IdentityLoss)
+    pairs: PairSettings = field(default_factory=PairSettings)
+    previews: int = 4
+    """Portraits in each picture of progress."""
+    preview_images: int = 10_000
+    """Images between pictures of progress; 0 draws none."""
