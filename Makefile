@@ -33,7 +33,7 @@ $(STAMP)-check: $(STAMP)-test
 
 demo: $(STAMP)
 	$(BIN)/diffpc generate --reference examples/astronaut.jpg --pose 25 0 0 --expression smile \
-		--prompt "a portrait photo, outdoors" --output demo/portrait.png --stages demo/stages
+		--prompt "a portrait photo, a blue background" --seed 1 --output demo/portrait.png --stages demo/stages
 
 test: $(STAMP)-test
 	$(BIN)/python -m pytest $(ARGS)
