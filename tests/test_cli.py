@@ -214,3 +214,10 @@ def test_odd_photos_are_read(tmp_path: Path, astronaut_path: Path) -> None:
         (photo.convert("L").convert(mode) if mode == "I;16" else photo.convert(mode)).save(paths[-1])
     job = prepared(Request(tuple(paths), prompt="", output=tmp_path / "out.png"))
     assert [one.image.shape for one in job.references] == [(64, 64, 3)] * len(paths)
+
+
+def test_a_reader_that_stops_reading_is_no_fault() -> None:
+    command = f"{sys.executable} -m diffpc.cli --help | true; exit ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert found.returncode in (0, 141)  # 0 if all was written before the reader left
+    assert found.stderr == ""

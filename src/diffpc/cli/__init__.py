@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -11,14 +12,23 @@ from diffpc.errors import DiffPCError
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
+UNHEARD = 141
+"""128 + SIGPIPE: whoever read our output stopped reading."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 130 interrupted."""
+    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 130 interrupted,
+    141 nobody reads the output."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and "--debug" not in given:
         sys.excepthook = report_fault
     try:
-        return _command(given)
+        code = _command(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `diffpc ... | head`; the interpreter's own flush at the end must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNHEARD
     except DiffPCError as error:
         print(f"diffpc: {_line(str(error))}", file=sys.stderr)
         return error.exit_code
