@@ -59,7 +59,8 @@ def train(
     photos = read_photos(places.data, places.captions, report=say)
     pipeline = build_pipeline(recipe, places.base, places.start_from)
     material = gather(recipe, pipeline, photos, places.output / "cache", say)
-    fit_scale(pipeline, material.cache)
+    if places.start_from is None:  # a trained adapter knows its scale
+        fit_scale(pipeline, material.cache)
     task = adapter_task(recipe, pipeline, material)
     trainer = Trainer(task, recipe.loop, places.output, recipe.engine, _lasting(recipe, places))
     for message in [*getattr(trainer.samples, "messages", []), *trainer.resume()]:
