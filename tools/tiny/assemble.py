@@ -29,10 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = tiny()
     parts = build(settings.backbone)
-    base_images = load_average(
-        arguments.base,
-        {"unet": parts.unet, "text_encoder": parts.text_encoder, "text_encoder_2": parts.text_encoder_2},
-    )
+    base_images = load_average(arguments.base, parts.networks())
     adapter = new_adapter(parts.unet)
     adapter_images = load_average(arguments.adapter, adapter) if arguments.adapter else 0
     tokenizer = CLIPTokenizer.from_pretrained(arguments.tokenizer)

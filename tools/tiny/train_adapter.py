@@ -6,6 +6,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import build
 from diffpc.faces.embed import load_embedder
 from diffpc.presets import tiny
+from diffpc.train import recipe
 from diffpc.train.adapter import AdapterTask, Networks
 from diffpc.train.loop import Trainer
-from diffpc.train.settings import IdentityLoss, LoopSettings
+from diffpc.train.settings import IdentityLoss
 
 MIRRORED_CORNERS = [2, 3, 0, 1, 4]
 """Order of dlib's five points after a mirror: the eyes change places."""
@@ -97,6 +99,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--identity-weight", type=float, default=0.0)
+    parser.add_argument("--identity-until", type=int, default=600, help="largest timestep with the ID loss")
     parser.add_argument("--start-from", type=Path, help="a model folder whose adapter to go on from")
     parser.add_argument("--adapter", type=Path, help="another run's folder whose adapter to go on from")
     parser.add_argument("--joint", action="store_true", help="train the base along")
@@ -107,14 +110,7 @@ def main() -> None:
     # Only the ID loss looks at decoded pictures.
     vae = load_vae(arguments.encoder, arguments.decoder if arguments.identity_weight else None)
     backbone = build(settings.backbone)
-    load_average(
-        arguments.base,
-        {
-            "unet": backbone.unet,
-            "text_encoder": backbone.text_encoder,
-            "text_encoder_2": backbone.text_encoder_2,
-        },
-    )
+    load_average(arguments.base, backbone.networks())
     backbone.unet.to(memory_format=torch.channels_last)
     adapter = new_adapter(backbone.unet)
     networks = Networks(
@@ -124,26 +120,21 @@ def main() -> None:
         embedder=load_embedder(settings.faces.embedder),
         layout="eye_corners_nose",
     )
+    data = read_data(arguments.data, arguments.tokenizer, vae)
+    adapter["id_encoder"].fit_scale(data.vectors.float(), data.patches.float())
     start_from(arguments.start_from, adapter)
     if arguments.adapter:
         load_average(arguments.adapter, adapter)
-    data = read_data(arguments.data, arguments.tokenizer, vae)
-    adapter["id_encoder"].fit_scale(data.vectors.float(), data.patches.float())
     if arguments.align:
         load_average(arguments.align, {"id_encoder": adapter["id_encoder"]})
     pairs = Pairs(data, Drops() if arguments.joint else Drops(adapter=0.0))
-    task = AdapterTask(
-        backbone, networks, pairs.samples, IdentityLoss(arguments.identity_weight), arguments.joint
-    )
-    loop = LoopSettings(
+    identity = IdentityLoss(arguments.identity_weight, arguments.identity_until)
+    task = AdapterTask(backbone, networks, pairs.samples, identity, arguments.joint)
+    loop = replace(
+        recipe.tiny().loop,
         images=arguments.images,
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
-        schedule="cosine",
-        warmup_images=2_000,
-        ema_images=8_000,
-        betas=(0.9, 0.99),
-        checkpoint_images=4_000,
     )
     trainer = Trainer(task, loop, arguments.folder)
     for message in trainer.resume():

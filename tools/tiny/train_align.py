@@ -6,6 +6,7 @@
 
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from transformers import CLIPTokenizer
 
 from diffpc.diffusion.backbone import Backbone, build, encode_token_ids
 from diffpc.presets import tiny
+from diffpc.train import recipe
 from diffpc.train.align import AlignData, AlignTask
 from diffpc.train.loop import Trainer
-from diffpc.train.settings import LoopSettings
 
 
 def read_data(lfw: Path, folder: Path, tokenizer: Path, backbone: Backbone) -> AlignData:
@@ -58,26 +59,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     backbone = build(tiny().backbone)
-    load_average(
-        arguments.base,
-        {
-            "unet": backbone.unet,
-            "text_encoder": backbone.text_encoder,
-            "text_encoder_2": backbone.text_encoder_2,
-        },
-    )
+    load_average(arguments.base, backbone.networks())
     id_encoder = new_adapter(backbone.unet)["id_encoder"]
     data = read_data(arguments.lfw, arguments.data, arguments.tokenizer, backbone)
     id_encoder.fit_scale(data.vectors.float(), data.patches.float())
-    loop = LoopSettings(
-        images=arguments.images,
-        batch=64,
-        learning_rate=1e-3,
-        schedule="cosine",
-        warmup_images=2_000,
-        ema_images=4_000,
-        betas=(0.9, 0.99),
-        checkpoint_images=20_000,
+    loop = replace(
+        recipe.tiny().loop, images=arguments.images, batch=64, ema_images=4_000, checkpoint_images=20_000
     )
     trainer = Trainer(AlignTask(id_encoder, data), loop, arguments.folder)
     for message in trainer.resume():

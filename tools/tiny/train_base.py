@@ -4,6 +4,7 @@ python tools/tiny/train_base.py --data runs/tiny/data --folder runs/tiny/base --
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,9 @@ from parts import empty_prompt, report_to, start_from
 
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
+from diffpc.train import recipe
 from diffpc.train.base import BaseData, BaseTask
 from diffpc.train.loop import Trainer
-from diffpc.train.settings import LoopSettings
-
-PARTS = ("unet", "text_encoder", "text_encoder_2")
 
 
 def read_data(folder: Path, tokenizer: Path) -> BaseData:
@@ -42,17 +41,13 @@ def main() -> None:
     torch.manual_seed(0)
     backbone = build(tiny().backbone)
     backbone.unet.to(memory_format=torch.channels_last)
-    settings = LoopSettings(
+    settings = replace(
+        recipe.tiny().loop,
         images=arguments.images,
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
-        schedule="cosine",
-        warmup_images=2_000,
-        ema_images=8_000,
-        betas=(0.9, 0.99),
-        checkpoint_images=4_000,
     )
-    start_from(arguments.start_from, {name: getattr(backbone, name) for name in PARTS})
+    start_from(arguments.start_from, backbone.networks())
     task = BaseTask(backbone, read_data(arguments.data, arguments.tokenizer))
     trainer = Trainer(task, settings, arguments.folder)
     for message in trainer.resume():

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffpc.settings import BackboneSettings, TextEncoderSettings
@@ -21,6 +21,19 @@ class Backbone:
     text_encoder_2: CLIPTextModelWithProjection
     unet: UNet2DConditionModel
     scheduler: DDIMScheduler
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What a base learns on finished latents, by the names of the pipeline's components."""
+        return {
+            "unet": self.unet,
+            "text_encoder": self.text_encoder,
+            "text_encoder_2": self.text_encoder_2,
+        }
+
+    def added(self, text: "TextCondition", z_t: Float[Tensor, "B C H W"]) -> dict[str, Tensor]:
+        """The UNet's `text_embeds` (B, P) and `time_ids` (B, 6) for latents of uncropped pictures."""
+        height, width = (downscale(self.vae) * side for side in z_t.shape[-2:])
+        return {"text_embeds": text.pooled, "time_ids": size_conditions(height, width, len(z_t), z_t)}
 
 
 @dataclass(frozen=True)

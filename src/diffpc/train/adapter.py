@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffpc.diffusion.adapter import Adapter, Step
-from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids, size_conditions
+from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids
 from diffpc.faces.embed import FaceEmbedder
 from diffpc.identity.local import LocalFeatures
 from diffpc.identity.scale import IdentityEncoder
@@ -80,14 +80,14 @@ class AdapterTask:
         }
         if parts.adapter.attention is not None:
             adapter["id_attention"] = parts.adapter.attention
-        return {**adapter, **self._base()} if self.joint else adapter
+        return {**adapter, **self.backbone.networks()} if self.joint else adapter
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """The base, and what looks at faces."""
         parts = self.networks
         used = {"decoder": parts.decoder, "embedder": parts.embedder, "local": parts.local}
         used = {name: module for name, module in used.items() if isinstance(module, nn.Module)}
-        return used if self.joint else {**self._base(), **used}
+        return used if self.joint else {**self.backbone.networks(), **used}
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """L_diff, L_id and L_total (Eq. 18, 20, 21)."""
@@ -108,8 +108,7 @@ class AdapterTask:
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             encoders = (self.backbone.text_encoder, self.backbone.text_encoder_2)
             text = encode_token_ids(batch["tokens"], batch["tokens_2"], encoders)
-        height, width = (downscale(self.backbone.vae) * side for side in z_t.shape[-2:])
-        added = {"text_embeds": text.pooled, "time_ids": size_conditions(height, width, len(z_t), z_t)}
+        added = self.backbone.added(text, z_t)
         z_t = z_t.contiguous(memory_format=torch.channels_last)
         condition = parts.adapter.condition(parts.id_encoder(*self._features(batch)), batch["z_3d"].float())
         step = Step(z_t, timesteps, text.tokens, added)
@@ -117,24 +116,11 @@ class AdapterTask:
         with parts.adapter.attached(unet, step, condition, strength):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
 
-    def _base(self) -> dict[str, nn.Module]:
-        base = self.backbone
-        return {
-            "unet": base.unet,
-            "text_encoder": base.text_encoder,
-            "text_encoder_2": base.text_encoder_2,
-        }
-
     def _features(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """F_global and F_local, zeros where they are dropped."""
-        patches = batch["patches"] if "patches" in batch else self._patches(batch["crop"])
+        patches = patch_features(batch, self.networks.local)
         vectors = batch["vector"].float() * batch["kept_global"][:, None, None]
         return vectors, patches.float() * batch["kept_local"][:, None, None]
-
-    def _patches(self, crops: Tensor) -> Tensor:
-        if self.networks.local is None:
-            raise ValueError("the samples hold crops; the task needs networks.local to look at them")
-        return self.networks.local(crops)
 
     def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor]) -> Float[Tensor, " B"]:
         """Eq. 20 where the image is clean enough; the gradient runs through decoder and embedder."""
@@ -162,3 +148,16 @@ class AdapterTask:
             for one, (left, top) in zip(clean, corners.long().tolist(), strict=True)
         ]
         return torch.stack(windows), landmarks - scale * corners[:, None]
+
+
+def patch_features(batch: Mapping[str, Tensor], local: LocalFeatures | None) -> Float[Tensor, "B L d2"]:
+    """F_local of collated samples: as they hold it, or of their crops.
+
+    Raises:
+        ValueError: if they hold crops and there is nothing to look at them.
+    """
+    if "patches" in batch:
+        return batch["patches"]
+    if local is None:
+        raise ValueError("the samples hold crops; the task needs networks.local to look at them")
+    return local(batch["crop"])

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
-from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids, size_conditions
+from diffpc.diffusion.backbone import Backbone, encode_token_ids
 from diffpc.train import loss
 from diffpc.train.positions import Drawn
 
@@ -34,12 +34,7 @@ class BaseTask:
 
     def modules(self) -> Mapping[str, nn.Module]:
         """UNet and text encoders."""
-        parts = self.backbone
-        return {
-            "unet": parts.unet,
-            "text_encoder": parts.text_encoder,
-            "text_encoder_2": parts.text_encoder_2,
-        }
+        return self.backbone.networks()
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """Nothing: latents are cached."""
@@ -72,13 +67,11 @@ class BaseTask:
     def _predict(self, z_t: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         parts = self.backbone
         text = encode_token_ids(tokens, tokens, (parts.text_encoder, parts.text_encoder_2))
-        height, width = (downscale(parts.vae) * side for side in z_t.shape[-2:])
-        added = {"text_embeds": text.pooled, "time_ids": size_conditions(height, width, len(z_t), z_t)}
         return parts.unet(
             z_t.contiguous(memory_format=torch.channels_last),
             timesteps,
             encoder_hidden_states=text.tokens,
-            added_cond_kwargs=added,
+            added_cond_kwargs=parts.added(text, z_t),
         ).sample
 
 

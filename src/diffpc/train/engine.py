@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from diffpc.loading import DTYPES
 from diffpc.train.settings import EngineSettings
 
 SHARDED = (
@@ -57,7 +58,7 @@ class Engine:
         """Move everything to the device, shard or copy what is trained, compile if asked."""
         for module in frozen.values():
             module.requires_grad_(False)
-            module.to(self.device, self._frozen_dtype())
+            module.to(self.device, DTYPES[self.settings.precision])
         trained.to(self.device)
         if self.settings.checkpointing:
             checkpoint_activations([*trained.children(), *frozen.values()])
@@ -99,9 +100,6 @@ class Engine:
     def wait(self) -> None:
         """Until all processes are here."""
         self.accelerator.wait_for_everyone()
-
-    def _frozen_dtype(self) -> torch.dtype:
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.settings.precision]
 
 
 def shard(model: nn.Module) -> nn.Module:

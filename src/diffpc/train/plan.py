@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from diffpc.diffusion.adapter import Adapter, Step, build_adapter
-from diffpc.diffusion.backbone import Backbone, build, downscale, size_conditions
+from diffpc.diffusion.backbone import Backbone, TextCondition, build, downscale
+from diffpc.loading import DTYPES
 from diffpc.train.engine import checkpoint_activations
 from diffpc.train.settings import Recipe
-
-WIDTH = {"float32": 4, "bfloat16": 2}
-"""Bytes per number."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,17 @@ def plan(recipe: Recipe, world: int = 1) -> Plan:
     with torch.device("meta"):
         base = build(recipe.model.backbone)
         parts = build_adapter(recipe.model.adapter, base.unet)
-    frozen: dict[str, nn.Module] = {
-        "unet": base.unet,
-        "text_encoder": base.text_encoder,
-        "text_encoder_2": base.text_encoder_2,
-        "vae": base.vae,
-    }
+    frozen = {**base.networks(), "vae": base.vae}
     copies = 4 + (recipe.loop.ema_images > 0)
-    width = WIDTH[recipe.engine.precision]
+    width = DTYPES[recipe.engine.precision].itemsize
     batch = max(1, recipe.loop.batch // (world * recipe.engine.accumulation))
     return Plan(
         recipe=asdict(recipe),
         trained={name: _count(module) for name, module in parts.items()},
         frozen={name: _count(module) for name, module in frozen.items()},
-        state_bytes=copies * WIDTH["float32"] * sum(map(_count, parts.values())),
+        state_bytes=copies * torch.float32.itemsize * sum(map(_count, parts.values())),
         frozen_bytes=width * sum(map(_count, frozen.values())),
-        activation_bytes=kept_bytes(recipe, base, parts, batch) * width // WIDTH["float32"],
+        activation_bytes=kept_bytes(recipe, base, parts, batch) * width // torch.float32.itemsize,
     )
 
 
@@ -108,11 +101,11 @@ def _forward(recipe: Recipe, base: Backbone, parts: dict[str, Any], batch: int) 
         z_t = torch.zeros(batch, settings.backbone.vae.latent_channels, side, side)
         text = torch.zeros(batch, settings.backbone.text_encoder.length, settings.backbone.text_width)
         pooled = torch.zeros(batch, settings.backbone.text_encoder_2.projection)
+        told = TextCondition(text, pooled)
         vectors = torch.zeros(batch, 1, settings.adapter.global_width)
         patches = torch.zeros(batch, PATCHES, settings.adapter.local_width)
         timesteps = torch.zeros(batch, dtype=torch.int64)
-        sizes = size_conditions(recipe.cache.size, recipe.cache.size, batch, z_t)
-    step = Step(z_t, timesteps, text, {"text_embeds": pooled, "time_ids": sizes})
+        step = Step(z_t, timesteps, text, base.added(told, z_t))
     adapter = Adapter(parts["id_ctrl"], parts["id_injectors"], parts.get("id_attention"))
     condition = adapter.condition(parts["id_encoder"](vectors, patches), z_t)
     with adapter.attached(unet, step, condition):

@@ -15,6 +15,7 @@ from diffpc.diffusion.sample import Conditions, SampleSettings, denoise, initial
 from diffpc.images import resize
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.tensors import to_image
+from diffpc.train.adapter import patch_features
 from diffpc.train.loop import Trainer
 from diffpc.train.positions import Samples
 from diffpc.types import Image
@@ -61,7 +62,7 @@ def _put(trainer: Trainer, values: dict[str, Tensor]) -> None:
 
 def _drawn(pipeline: DiffPCPipeline, batch: dict[str, Tensor], steps: int) -> Tensor:
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
-    patches = batch["patches"] if "patches" in batch else pipeline.eyes.tools.local(batch["crop"])
+    patches = patch_features(batch, pipeline.eyes.tools.local)
     conditions = Conditions(
         text=encode_token_ids(batch["tokens"], batch["tokens_2"], encoders),
         identity=pipeline.id_encoder(batch["vector"].float(), patches.float()),

@@ -1,8 +1,9 @@
-"""Everything that shapes a training run, and the recipes by name."""
+"""The recipes by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from diffpc.presets import sdxl as sdxl_model
 from diffpc.presets import tiny as tiny_model
@@ -59,23 +60,18 @@ def tiny() -> Recipe:
 def tiny_gpu() -> Recipe:
     """The bundled model's adapter where a GPU is at hand: more images, larger batches, the ID loss throughout."""
     small = tiny()
-    return Recipe(
-        model=small.model,
-        stage="adapter",
-        loop=LoopSettings(
+    return replace(
+        small,
+        loop=replace(
+            small.loop,
             images=2_000_000,
             batch=256,
-            learning_rate=1e-3,
-            schedule="cosine",
             warmup_images=20_000,
-            betas=(0.9, 0.99),
             ema_images=50_000.0,
             checkpoint_images=100_000,
         ),
-        cache=small.cache,
         engine=EngineSettings(precision="bfloat16", workers=8),
         identity=IdentityLoss(weight=0.1),
-        pairs=small.pairs,
         preview_images=100_000,
     )
 
