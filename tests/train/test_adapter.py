@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -7,7 +5,6 @@ from torch.utils.data import default_collate
 from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone
 from diffpc.faces.embed import load_embedder
-from diffpc.identity.local import load_local_features
 from diffpc.train.adapter import AdapterTask, Networks
 from diffpc.train.loop import Trainer
 from diffpc.train.positions import Drawn
@@ -34,6 +31,7 @@ def samples(seed, **fixed):
             "landmarks": CORNERS,
             "kept_global": torch.tensor(True),
             "kept_local": torch.tensor(True),
+            "kept_adapter": torch.tensor(True),
         } | fixed
 
     return Drawn(seed, draw, lambda sample: "a pair")
@@ -69,25 +67,6 @@ def test_an_untrained_adapter_has_the_base_models_loss():
     for parameter in made.networks.adapter.control.parameters():
         torch.nn.init.zeros_(parameter)
     assert torch.equal(with_adapter, made.losses(batch(4))["total"])
-
-
-def test_dropped_features_are_zeros():
-    made = task()
-    vectors, patches = made._features(batch(kept_global=torch.tensor(False)))
-    assert vectors.abs().sum() == 0
-    assert torch.equal(patches, batch()["patches"])
-    vectors, patches = made._features(batch(kept_local=torch.tensor(False)))
-    assert torch.equal(vectors, batch()["vector"])
-    assert patches.abs().sum() == 0
-
-
-def test_patch_features_are_made_of_crops():
-    local = load_local_features("dlib")
-    made = task()
-    made.networks = replace(made.networks, local=local)
-    crops = torch.rand(2, 3, 150, 150) * 2 - 1
-    given = {name: value for name, value in batch().items() if name != "patches"}
-    assert torch.equal(made._features({**given, "crop": crops})[1], local(crops))
 
 
 def test_the_identity_loss_alone_moves_id_ctrl():

@@ -3,7 +3,7 @@ from torch.utils.data import default_collate
 
 from diffpc.diffusion.backbone import build_vae
 from diffpc.presets import tiny
-from diffpc.train.autoencoder import DecoderTask, EncoderTask
+from diffpc.train.autoencoder import KL_WEIGHT, POWER_WEIGHT, DecoderTask, EncoderTask, VAETask, drawing_terms
 from diffpc.train.loop import Trainer
 from diffpc.train.settings import LoopSettings
 
@@ -29,7 +29,7 @@ def test_the_encoder_learns_the_given_latents(tmp_path):
 
 def test_the_decoder_alone_is_trained():
     autoencoder = vae()
-    crops = torch.randint(256, (2, 32, 32, 3), dtype=torch.uint8)
+    crops = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     task = DecoderTask(autoencoder, crops, torch.randn(2, 16, 4, 4))
     task.losses(batch(task, 2))["total"].mean().backward()
     assert all(parameter.grad is None for parameter in autoencoder.encoder.parameters())
@@ -40,7 +40,7 @@ def test_the_decoders_loss_of_a_constant_error_is_in_the_pixels():
     """A decoder that is off by a constant has no error at the edges."""
     autoencoder = vae()
     task = DecoderTask(
-        autoencoder, torch.full((1, 32, 32, 3), 255, dtype=torch.uint8), torch.zeros(1, 16, 4, 4)
+        autoencoder, torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), torch.zeros(1, 16, 4, 4)
     )
     with torch.no_grad():
         autoencoder.decoder.conv_out.weight.zero_()
@@ -53,13 +53,8 @@ def test_the_decoders_loss_of_a_constant_error_is_in_the_pixels():
 def test_a_window_shows_the_same_part_of_picture_and_latents():
     """Each latent value is written into the pixels that it stands for."""
     latents = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 16, 4, 4).contiguous()
-    crops = (
-        latents[0, 0]
-        .repeat_interleave(8, 0)
-        .repeat_interleave(8, 1)
-        .byte()[None, :, :, None]
-        .expand(-1, -1, -1, 3)
-    )
+    side = latents[0, 0].repeat_interleave(8, 0).repeat_interleave(8, 1)
+    crops = side.byte().expand(1, 3, -1, -1)
     task = DecoderTask(vae(), crops, latents, window=2)
     for position in range(5):
         sample = task.samples(0)[position]
@@ -67,3 +62,33 @@ def test_a_window_shows_the_same_part_of_picture_and_latents():
         assert picture.shape == (3, 16, 16)
         # within the noise that is added to the latents
         assert torch.allclose((picture[0, ::8, ::8] + 1) * 127.5, window[0], atol=0.3)
+
+
+def test_all_of_the_autoencoder_learns_to_draw_a_picture_again(tmp_path):
+    pictures = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    pictures[0, :, :, 16:] = 255
+    pictures[1, :, 16:] = 255
+    task = VAETask(vae(), pictures)
+    losses = []
+    settings = LoopSettings(80, 2, 2e-3, ema_images=0.0)
+    Trainer(task, settings, tmp_path).run(lambda report: losses.append(report.terms["pixels"]))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_autoencoders_terms_add_up():
+    task = VAETask(vae(), torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8), window=4)
+    given = batch(task, 2)
+    assert given["picture"].shape == (2, 3, 32, 32) and given["noise"].shape == (2, 16, 4, 4)
+    terms = task.losses(given)
+    regular = KL_WEIGHT * terms["kl"] + POWER_WEIGHT * (terms["power"] - 1) ** 2
+    assert torch.allclose(terms["total"], terms["pixels"] + terms["edges"] + regular)
+
+
+def test_drawing_terms_of_a_step():
+    """Half of the pixels are off by 1: the error is 0.5, and one of three differences across is off by 1."""
+    wanted = torch.zeros(1, 3, 4, 4)
+    drawn = wanted.clone()
+    drawn[..., 2:] = 1.0
+    terms = drawing_terms(drawn, wanted)
+    assert terms["pixels"] == 0.5
+    assert torch.allclose(terms["edges"], torch.tensor([1 / 3]))

@@ -4,22 +4,36 @@ from torch.utils.data import default_collate
 
 from diffpc.diffusion.backbone import build
 from diffpc.presets import tiny
-from diffpc.train.base import BaseData, BaseTask, drawn_caption
+from diffpc.train.base import BaseTask
 from diffpc.train.loop import Task, Trainer
-from diffpc.train.positions import Samples
+from diffpc.train.positions import Drawn
 from diffpc.train.settings import LoopSettings
+
+
+def samples(seed):
+    """One of two pictures with one of three captions."""
+    draw = torch.Generator().manual_seed(1)
+    latents = torch.randn(2, 16, 4, 4, generator=draw)
+    captions = torch.randint(0, 1000, (3, 32), generator=draw)
+
+    def sample(generator):
+        picture, caption, time = torch.rand(3, generator=generator).tolist()
+        tokens = captions[int(3 * caption)]
+        return {
+            "z_0": latents[int(2 * picture)],
+            "noise": torch.randn(16, 4, 4, generator=generator),
+            "timestep": torch.tensor(int(1000 * time)),
+            "tokens": tokens,
+            "tokens_2": tokens,
+        }
+
+    return Drawn(seed, sample, lambda _: "a picture")
 
 
 @pytest.fixture
 def task():
     torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(1)
-    data = BaseData(
-        latents=torch.randn(2, 16, 4, 4, generator=generator),
-        captions=torch.randint(0, 1000, (2, 3, 32), generator=generator),
-        empty=torch.full((32,), 1023),
-    )
-    return BaseTask(build(tiny().backbone), data)
+    return BaseTask(build(tiny().backbone), samples)
 
 
 def batch(task, count):
@@ -37,14 +51,6 @@ def test_unet_and_text_encoders_are_trained_and_the_vae_is_not(task):
         assert sum(p.grad.abs().sum() for p in module.parameters() if p.grad is not None) > 0
 
 
-def test_a_position_always_has_the_same_sample(task):
-    samples = task.samples(0)
-    assert isinstance(samples, Samples)
-    assert all(torch.equal(samples[3][name], value) for name, value in task.samples(0)[3].items())
-    assert not torch.equal(samples[3]["noise"], samples[4]["noise"])
-    assert samples.key(3) == f"image {int(samples[3]['index'])}"
-
-
 def test_two_images_are_learnt_in_a_few_steps(task, tmp_path):
     settings = LoopSettings(images=80, batch=4, learning_rate=2e-3, ema_images=0.0, checkpoint_images=1000)
     trainer = Trainer(task, settings, tmp_path)
@@ -59,17 +65,7 @@ def test_two_images_are_learnt_in_a_few_steps(task, tmp_path):
     assert measured() < 0.8 * before
 
 
-def test_captions_are_drawn_and_dropped():
-    captions = torch.arange(12, dtype=torch.int32).view(3, 4)
-    empty = torch.full((4,), 99, dtype=torch.int32)
-
-    def drawn(drop, count=500):
-        generator = torch.Generator().manual_seed(0)
-        return torch.stack([drawn_caption(captions, empty, drop, generator) for _ in range(count)])
-
-    found = drawn(0.3)
-    dropped = (found == 99).all(dim=1)
-    assert 0.25 < dropped.float().mean() < 0.35
-    assert {tuple(row) for row in found[~dropped].tolist()} == {tuple(row) for row in captions.tolist()}
-    assert not (drawn(0.0) == 99).any()
-    assert (drawn(1.0) == 99).all()
+def test_the_second_encoder_reads_its_own_tokens(task):
+    given = batch(task, 2)
+    other = {**given, "tokens_2": given["tokens_2"].flip(1)}
+    assert not torch.equal(task.losses(given)["total"], task.losses(other)["total"])

@@ -1,6 +1,8 @@
 import json
 import pickle
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from diffpc.errors import InputError, UsageError
 from diffpc.face3d.predict import render_condition
 from diffpc.presets import tiny
 from diffpc.train import cache as cache_module
-from diffpc.train.cache import Cache, CacheTools, _index_of, build_cache
+from diffpc.train.cache import Cache, CacheTools, Crew, _index_of, build_cache
 from diffpc.train.examine import examine
 from diffpc.train.photos import read_photos
 from diffpc.train.settings import CacheSettings
@@ -81,8 +83,8 @@ def test_accepted_photos_are_rows_and_the_others_are_listed(built):
     assert cache.keys == ["ada/0.jpg", "ada/1.jpg", "bob/x.jpg"]
     assert cache.rows["bob/x.jpg"] == 2 and len(cache) == 3 and cache.layout == "eye_corners_nose"
     assert messages == [
-        "2 of 4 photos examined, 0 refused",
-        "4 of 4 photos examined, 1 refused",
+        "part 1 of 2: 2 photos examined, 0 refused",
+        "part 2 of 2: 2 photos examined, 1 refused",
         f"1 of 4 photos refused; {cache.folder / 'rejects.jsonl'} says why",
     ]
     (reject,) = [json.loads(line) for line in (cache.folder / "rejects.jsonl").read_text().splitlines()]
@@ -108,6 +110,39 @@ def test_a_row_is_what_the_pipeline_would_compute(built, photos, pipeline):
     again = render_condition(cached.params(), pipeline.eyes.model, 64, 64)
     assert torch.allclose(again, found.i_3d, atol=1e-3)
     assert torch.equal(cached.params().shape, found.params.shape)
+
+
+def test_processes_share_the_work_and_build_what_one_would(photos, tools, built, tmp_path):
+    """Two crew members as threads: the barrier is real, the parts are one each."""
+    barrier, messages = threading.Barrier(2), ([], [])
+
+    def build(rank):
+        crew = Crew(rank, 2, lambda: barrier.wait(60) and None)
+        return build_cache(photos, tools, SETTINGS, tmp_path, messages[rank].append, crew)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(build, range(2))
+    assert first.keys == second.keys == built[0].keys
+    assert content(first.folder) == content(built[0].folder)
+    assert messages[0][0].startswith("part 1 of 2:") and len(messages[0]) == 2
+    assert messages[1] == ["part 2 of 2: 2 photos examined, 1 refused"]
+
+
+def test_pictures_are_kept_where_they_are_wanted(photos, tools, built, pipeline, tmp_path):
+    cache = build_cache(photos[:1], tools, replace(SETTINGS, pictures=True), tmp_path, lambda _: None)
+    found = examine(photos[0], pipeline.eyes, SETTINGS)
+    assert torch.equal(cache[0].picture, torch.from_numpy(found.picture).permute(2, 0, 1))
+    assert built[0][0].picture is None
+
+
+def test_a_decoder_of_its_own_changes_no_latents(photos, tools):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        other = build_vae(tiny().backbone)
+    other.encoder.load_state_dict(tools.vae.encoder.state_dict())
+    other.quant_conv.load_state_dict(tools.vae.quant_conv.state_dict())
+    same = _index_of(photos, replace(tools, vae=other), SETTINGS)
+    assert same["digest"] == _index_of(photos, tools, SETTINGS)["digest"]
 
 
 def test_columns_are_all_rows(built):

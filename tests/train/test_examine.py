@@ -151,3 +151,14 @@ def test_flat_params_are_undone(eyes, astronaut):
     assert (again.frame, again.crop.resolution) == ((512, 300), params.crop.resolution)
     assert again.crop.centre == pytest.approx(params.crop.centre) and torch.equal(again.shape, params.shape)
     assert torch.equal(again.camera, params.camera) and again.crop.size == pytest.approx(params.crop.size)
+
+
+def test_a_mirrored_photo_is_seen_mirrored(astronaut, eyes, photo_of):
+    image = portrait(astronaut, 1)
+    photo = photo_of(image)
+    mirrored = examine(photo.mirror(), eyes, ExamineSettings(size=64))
+    flip = photo_of(np.ascontiguousarray(image[:, ::-1]), "flipped.png")
+    flipped = examine(flip, eyes, ExamineSettings(size=64))
+    assert mirrored.key == f"{photo.key} mirrored"
+    assert torch.equal(mirrored.params.shape, flipped.params.shape)
+    assert torch.equal(mirrored.features.global_vector, flipped.features.global_vector)

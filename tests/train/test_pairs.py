@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 from diffpc.errors import InputError, UsageError
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.examine import Refused, examine
-from diffpc.train.pairs import PairDataset, _pick
+from diffpc.train.pairs import PairDataset, _another, _first, _pick
 from diffpc.train.photos import read_photos
 from diffpc.train.positions import Samples, Share, generator_at, loader
 from diffpc.train.settings import CacheSettings, ExamineSettings, PairSettings
@@ -168,6 +168,33 @@ def test_features_are_dropped_at_the_given_rates(pairs):
     assert shares(local_drop=0.25) == pytest.approx([0, 0.25, 0], abs=0.06)
     assert shares(identity_drop=0.25) == pytest.approx([0.25, 0.25, 0.25], abs=0.06)
     assert shares(global_drop=1.0, local_drop=1.0) == [1, 1, 1]
+
+
+def test_the_adapter_is_dropped_at_the_given_rate(pairs):
+    dataset = pairs(replace(ALL, adapter_drop=0.25))
+    kept = [dataset._draw(generator_at(0, position)).kept_adapter for position in range(300)]
+    assert 1 - sum(kept) / 300 == pytest.approx(0.25, abs=0.06)
+    assert bool(pairs(ALL)[0]["kept_adapter"])
+
+
+def test_timesteps_have_the_wanted_density(pairs):
+    def mean(density):
+        dataset = pairs(replace(ALL, density=density))
+        return sum(dataset._draw(generator_at(0, position)).timestep for position in range(600)) / 600
+
+    assert mean("uniform") == pytest.approx(500, abs=35)
+    assert mean("linear") == pytest.approx(1000 * 2 / 3, abs=30)
+
+
+def test_a_mirror_image_is_a_target_of_its_own_and_no_reference_of_its_photo(photos, cache, pipeline):
+    own = [photos[0], photos[1]]
+    group = tuple(one for photo in own for one in (photo, photo.mirror()))
+    drawn = {
+        (group[place].key, _another(group, place, number).key) for place in range(4) for number in (0.0, 0.9)
+    }
+    first, second = ({"ada/0.jpg", "ada/0.jpg mirrored"}, {"ada/1.jpg", "ada/1.jpg mirrored"})
+    assert drawn == {(a, b) for a in first for b in second} | {(a, b) for a in second for b in first}
+    assert _first([*group, photos[2]], 2) == group
 
 
 def test_one_setting_leaves_the_other_choices_as_they_are(pairs):

@@ -217,7 +217,9 @@ def test_photos_that_vanish_or_shrink_are_named(folders):
 
 def test_persons_with_one_photo_are_left_out():
     photo = Photo("", "", (), Path(), 0)
-    photos = [replace(photo, key=str(number), person=name) for number, name in enumerate("abacdbe")]
+    photos = [
+        replace(photo, key=str(number), person=name, offset=number) for number, name in enumerate("abacdbe")
+    ]
     kept, messages = paired(photos)
     assert [one.key for one in kept] == ["0", "1", "2", "5"]
     assert messages == ["3 persons with a single photo left out"]
@@ -226,3 +228,12 @@ def test_persons_with_one_photo_are_left_out():
     assert Counter(one.person for one in kept) == {"a": 2, "b": 2}
     with pytest.raises(InputError, match="none of 2 persons has two usable photos"):
         paired(photos[3:5])
+
+
+def test_a_mirror_image_is_not_another_photo():
+    photo = Photo("x", "a", ("a man",), Path("x.jpg"), 7)
+    mirrored = photo.mirror()
+    assert mirrored == replace(photo, key="x mirrored", mirrored=True)
+    assert mirrored.source == photo.source != replace(photo, offset=1).source
+    with pytest.raises(InputError, match="none of 1 persons"):
+        paired([photo, mirrored])

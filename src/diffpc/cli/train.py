@@ -22,11 +22,20 @@ from diffpc.train.settings import (
     Recipe,
 )
 
+
+def summary(recipe: Callable[[], Recipe]) -> str:
+    """The first line of what is said of a recipe."""
+    return (recipe.__doc__ or "").splitlines()[0]
+
+
+PRESETS = "\n".join(f"  {name:<14}{summary(recipe)}" for name, recipe in RECIPES.items())
+
 USAGE = f"""usage: diffpc train PRESET --data PHOTOS --output RUN [OPTIONS]
 
-Train an adapter on photos of persons; run the same command again to go on after a stop.
+Train on photos of persons; run the same command again to go on after a stop.
 
-presets: {", ".join(RECIPES)}
+presets:
+{PRESETS}
 
 `diffpc train PRESET --help` lists the options with the preset's values."""
 
@@ -40,11 +49,14 @@ class Options:
     output: Path | None
     """Where the run lives: checkpoints, cache, log, previews. The same folder goes on with the same run."""
     base: str
-    """The frozen base: an SDXL checkpoint, a model folder, or the bundled model."""
+    """What is built on: an SDXL checkpoint, a model folder, tiny for the bundled model, or new for a base with
+    random weights."""
     captions: Path | None
     """Captions of a folder of photos: .csv or .jsonl with "photo" and "caption"."""
     start_from: Path | None
     """An adapter to train further, instead of a new one."""
+    cache_folder: Path | None
+    """Where to keep what is computed once per photo, so that several runs share it; None: in the output."""
     stop_at: int | None
     """Stop after so many images; the run can go on later."""
     dry_run: bool
@@ -54,7 +66,11 @@ class Options:
     debug: bool
     """Show the traceback of an unexpected error."""
     previews: int
+    """Rows in each picture of progress."""
     preview_images: int
+    """Images between pictures of progress; 0 draws none."""
+    window: int | None
+    """Side, in latents, of the windows that an autoencoder learns from; None takes whole pictures."""
     loop: LoopSettings
     adapter: AdapterSettings
     identity: IdentityLoss
@@ -81,12 +97,17 @@ def run(arguments: Sequence[str]) -> int:
         hush()
     from diffpc.train.run import Places, train
 
-    places = Places(options.data, options.output, options.base, options.captions, options.start_from)
+    places = Places(
+        data=options.data,
+        output=options.output,
+        base=options.base,
+        captions=options.captions,
+        start_from=options.start_from,
+        cache=options.cache_folder,
+    )
     trainer = train(recipe, places, _say(options.quiet), options.stop_at, progress=not options.quiet)
     if trainer.engine.main:
-        print(
-            f"{options.output}: {trainer.images} of {recipe.loop.images} images; diffpc export {options.output} ..."
-        )
+        print(f"{options.output}: {trainer.images} of {recipe.loop.images} images")
     return 0
 
 
@@ -99,12 +120,14 @@ def _parsed(recipe: Recipe, arguments: Sequence[str]) -> Options:
         base="tiny",
         captions=None,
         start_from=None,
+        cache_folder=None,
         stop_at=None,
         dry_run=False,
         quiet=False,
         debug=False,
         previews=recipe.previews,
         preview_images=recipe.preview_images,
+        window=recipe.window,
         loop=recipe.loop,
         adapter=recipe.model.adapter,
         identity=recipe.identity,
@@ -115,7 +138,7 @@ def _parsed(recipe: Recipe, arguments: Sequence[str]) -> Options:
     return tyro.cli(
         Options,
         prog=f"diffpc train {arguments[0]}",
-        description="Train an adapter on photos of persons; run the same command again to go on after a stop.",
+        description=f"{summary(RECIPES[arguments[0]])} Run the same command again to go on after a stop.",
         args=list(arguments[1:]),
         default=default,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
@@ -133,6 +156,7 @@ def _recipe(preset: Recipe, options: Options) -> Recipe:
         engine=options.engine,
         previews=options.previews,
         preview_images=options.preview_images,
+        window=options.window,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -134,17 +134,15 @@ def encode_text(
         device: where they run; None is where they are, which differs while they are offloaded.
     """
     device = device or encoders[0].device
-    token_ids = [
-        tokenizer(
-            prompts,
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids.to(device)
-        for tokenizer in tokenizers
-    ]
-    return encode_token_ids(token_ids[0], token_ids[1], encoders)
+    first, second = (token_ids(prompts, tokenizer).to(device) for tokenizer in tokenizers)
+    return encode_token_ids(first, second, encoders)
+
+
+def token_ids(prompts: list[str], tokenizer: CLIPTokenizer) -> Int64[Tensor, "B T"]:
+    """Prompts in a tokenizer's vocabulary, padded to its length; longer ones are cut."""
+    length = tokenizer.model_max_length
+    found = tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return found.input_ids
 
 
 def encode_token_ids(

@@ -16,6 +16,7 @@ from diffpc.faces.embed import FaceEmbedder
 from diffpc.identity.local import LocalFeatures
 from diffpc.identity.scale import IdentityEncoder
 from diffpc.train import loss
+from diffpc.train.features import kept_features
 from diffpc.train.positions import Samples
 from diffpc.train.settings import IdentityLoss
 from diffpc.types import LandmarkLayout
@@ -43,8 +44,8 @@ class AdapterTask:
 
     Samples hold, for the target: z_0 and z_3d (C, H, W), landmarks (5, 2) in pixels, tokens and tokens_2 (T,);
     for the reference: vector (1, d1), and patches (L, d2) or crop (3, S, S) in [-1, 1]; for the step: noise
-    (C, H, W), timestep (), and whether the global vector and the patches are kept: kept_global, kept_local ();
-    of a joint training also whether the adapter is: kept_adapter ().
+    (C, H, W), timestep (), and whether the global vector, the patches and, by a joint training, the adapter are
+    kept: kept_global, kept_local, kept_adapter ().
     """
 
     def __init__(
@@ -110,17 +111,12 @@ class AdapterTask:
             text = encode_token_ids(batch["tokens"], batch["tokens_2"], encoders)
         added = self.backbone.added(text, z_t)
         z_t = z_t.contiguous(memory_format=torch.channels_last)
-        condition = parts.adapter.condition(parts.id_encoder(*self._features(batch)), batch["z_3d"].float())
+        identity = parts.id_encoder(*kept_features(batch, parts.local))
+        condition = parts.adapter.condition(identity, batch["z_3d"].float())
         step = Step(z_t, timesteps, text.tokens, added)
-        strength = batch["kept_adapter"].float()[:, None, None, None] if "kept_adapter" in batch else 1.0
+        strength = batch["kept_adapter"].float()[:, None, None, None] if self.joint else 1.0
         with parts.adapter.attached(unet, step, condition, strength):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
-
-    def _features(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """F_global and F_local, zeros where they are dropped."""
-        patches = patch_features(batch, self.networks.local)
-        vectors = batch["vector"].float() * batch["kept_global"][:, None, None]
-        return vectors, patches.float() * batch["kept_local"][:, None, None]
 
     def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor]) -> Float[Tensor, " B"]:
         """Eq. 20 where the image is clean enough; the gradient runs through decoder and embedder."""
@@ -148,16 +144,3 @@ class AdapterTask:
             for one, (left, top) in zip(clean, corners.long().tolist(), strict=True)
         ]
         return torch.stack(windows), landmarks - scale * corners[:, None]
-
-
-def patch_features(batch: Mapping[str, Tensor], local: LocalFeatures | None) -> Float[Tensor, "B L d2"]:
-    """F_local of collated samples: as they hold it, or of their crops.
-
-    Raises:
-        ValueError: if they hold crops and there is nothing to look at them.
-    """
-    if "patches" in batch:
-        return batch["patches"]
-    if local is None:
-        raise ValueError("the samples hold crops; the task needs networks.local to look at them")
-    return local(batch["crop"])

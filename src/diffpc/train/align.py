@@ -5,64 +5,77 @@ nothing else. From random tokens the diffusion loss hardly finds the way: identi
 and the tokens of all persons become the same. This is not in the paper, whose training is 700,000 steps long.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int64
 from torch import Tensor, nn
 
-from diffpc.identity.encoder import IDEncoder
-from diffpc.train.positions import Drawn
+from diffpc.diffusion.backbone import Backbone, encode_token_ids
+from diffpc.identity.local import LocalFeatures
+from diffpc.identity.scale import IdentityEncoder
+from diffpc.train.features import kept_features
+from diffpc.train.positions import Samples
 
 
 @dataclass(frozen=True)
-class AlignData:
-    """Features and caption of every reference photo (R)."""
+class Reader:
+    """The trained part, and the frozen ones that say what it should."""
 
-    vectors: Float[Tensor, "R 1 d1"]
-    """F_global, L2-normalised."""
-    patches: Float[Tensor, "R L d2"]
-    """F_local."""
-    caption: Int[Tensor, " R"]
-    """Row of the caption of each photo."""
-    tokens: Float[Tensor, "K N d"]
-    """The text encoders' tokens of the captions, the empty prompt's first."""
+    id_encoder: IdentityEncoder
+    backbone: Backbone
+    """With the text encoders."""
+    empty: tuple[Int64[Tensor, " T"], Int64[Tensor, " T"]]
+    """The empty prompt's tokens and tokens_2: what features that are all zero stand for."""
+    local: LocalFeatures | None = None
+    """E_local, for samples that hold the photo's crop instead of its patch features."""
 
 
 class AlignTask:
-    """Regression of text tokens from identity features; features all zero stand for the empty prompt."""
+    """Regression of text tokens from identity features.
 
-    def __init__(self, id_encoder: IDEncoder, data: AlignData, drop: float = 0.05) -> None:
-        self.id_encoder = id_encoder
-        self.data = data
-        self.drop = drop
-        """Probability of the global vector, of the patches, and of both to be dropped."""
+    Samples hold, of one photo: vector (1, d1), patches (L, d2) or crop (3, S, S) in [-1, 1], tokens and tokens_2
+    (T,), and whether vector and patches are kept: kept_global, kept_local ().
+    """
+
+    def __init__(self, reader: Reader, samples: Callable[[int], Samples]) -> None:
+        """Put the parts together.
+
+        Args:
+            reader: the networks.
+            samples: seed -> the sequence of samples.
+        """
+        self.reader, self.samples = reader, samples
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The ID-Encoder."""
-        return {"id_encoder": self.id_encoder}
+        return {"id_encoder": self.reader.id_encoder}
 
     def frozen(self) -> Mapping[str, nn.Module]:
-        """Nothing: the text tokens are given."""
-        return {}
-
-    def samples(self, seed: int) -> Drawn:
-        """Features of one photo, some of them dropped, and the tokens to say."""
-        return Drawn(seed, self._draw, lambda sample: f"photo {int(sample['photo'])}")
+        """The text encoders, and what looks at faces."""
+        parts = self.reader.backbone
+        encoders: dict[str, nn.Module] = {
+            "text_encoder": parts.text_encoder,
+            "text_encoder_2": parts.text_encoder_2,
+        }
+        local = self.reader.local
+        return encoders | ({"local": local} if isinstance(local, nn.Module) else {})
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Mean squared error of the tokens."""
-        tokens = self.id_encoder(batch["vector"], batch["patches"])
-        return {"total": (tokens - batch["tokens"]).float().square().mean(dim=(1, 2))}
+        """Mean squared error of the tokens, as many as both have."""
+        found = self.reader.id_encoder(*kept_features(batch, self.reader.local))
+        wanted = self._said(batch)
+        count = min(found.shape[1], wanted.shape[1])
+        return {"total": (found[:, :count] - wanted[:, :count]).float().square().mean(dim=(1, 2))}
 
-    def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
-        data = self.data
-        photo = torch.randint(len(data.caption), (), generator=generator)
-        kept_global, kept_local, somebody = (torch.rand(3, generator=generator) >= self.drop).unbind()
-        return {
-            "photo": photo,
-            "vector": data.vectors[photo].float() * (kept_global & somebody),
-            "patches": data.patches[photo].float() * (kept_local & somebody),
-            "tokens": data.tokens[torch.where(somebody, data.caption[photo], 0)],
-        }
+    @torch.no_grad()
+    def _said(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The text encoders' tokens of the captions; of nobody, the empty prompt's."""
+        somebody = (batch["kept_global"] | batch["kept_local"])[:, None]
+        tokens, tokens_2 = (
+            torch.where(somebody, batch[name], empty.to(batch[name].device))
+            for name, empty in zip(("tokens", "tokens_2"), self.reader.empty, strict=True)
+        )
+        parts = self.reader.backbone
+        return encode_token_ids(tokens, tokens_2, (parts.text_encoder, parts.text_encoder_2)).tokens

@@ -1,15 +1,23 @@
-"""Training of a small autoencoder: an encoder taught by another one's latents, then a decoder of its own."""
+"""Training of a small autoencoder: whole, or an encoder taught by another one's latents and then a decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from diffpc.diffusion.backbone import downscale
 from diffpc.train.positions import Drawn
+
+KL_WEIGHT = 1e-4
+"""Keeps the posterior from becoming a point; small, or faces blur."""
+
+POWER_WEIGHT = 0.1
+"""Keeps scaled latents near unit variance, as the noise schedule expects."""
 
 
 class EncoderTask:
@@ -43,13 +51,64 @@ class EncoderTask:
         return {"index": index, "picture": self.images[index], "latents": self.latents[index]}
 
 
+class VAETask:
+    """Encoder and decoder together: what is drawn from a picture's latents should be the picture."""
+
+    def __init__(
+        self, vae: AutoencoderKL, pictures: UInt8[Tensor, "N 3 H W"], window: int | None = None
+    ) -> None:
+        """Set the lesson.
+
+        Args:
+            vae: the networks.
+            pictures: to draw.
+            window: side of the windows of the pictures that are drawn, in latents; all of a picture by default.
+        """
+        self.vae, self.pictures = vae, pictures
+        self.scale = downscale(vae)
+        self.window = window or pictures.shape[-1] // self.scale
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """All of it."""
+        return {"vae": self.vae}
+
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """Nothing."""
+        return {}
+
+    def samples(self, seed: int) -> Drawn:
+        """A window of a picture, and noise for the posterior."""
+        return Drawn(seed, self._draw, _name)
+
+    def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Pixels, edges, and what keeps latents smooth and of the size that `scaling_factor` expects."""
+        posterior = self.vae.encode(batch["picture"], return_dict=False)[0]
+        latents = posterior.mean + posterior.std * batch["noise"]
+        drawn = self.vae.decode(cast(torch.FloatTensor, latents), return_dict=False)[0]
+        terms = drawing_terms(drawn, batch["picture"])
+        kl = posterior.kl() / latents[0].numel()
+        power = (self.vae.config["scaling_factor"] * posterior.mean).square().mean(dim=(1, 2, 3))
+        total = terms["pixels"] + terms["edges"] + KL_WEIGHT * kl + POWER_WEIGHT * (power - 1).square()
+        return {**terms, "kl": kl, "power": power, "total": total}
+
+    def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        index = torch.randint(len(self.pictures), (), generator=generator)
+        top, left = _corner(self.pictures.shape[-1] // self.scale, self.window, generator)
+        shape = (int(self.vae.config["latent_channels"]), self.window, self.window)
+        return {
+            "index": index,
+            "picture": _window(self.pictures[index], self.scale, top, left, self.window),
+            "noise": torch.randn(shape, generator=generator),
+        }
+
+
 class DecoderTask:
     """The decoder learns to draw from the frozen encoder's latents, in and a little beside their exact place."""
 
     def __init__(
         self,
         vae: AutoencoderKL,
-        crops: UInt8[Tensor, "N H W 3"],
+        pictures: UInt8[Tensor, "N 3 H W"],
         latents: Float[Tensor, "N C h w"],
         window: int | None = None,
     ) -> None:
@@ -57,12 +116,12 @@ class DecoderTask:
 
         Args:
             vae: its encoder made the latents.
-            crops: the pictures.
+            pictures: to draw.
             latents: of the pictures, times the scaling factor.
-            window: side of the latent windows that are drawn, a divisor of w; all of a picture by default. The
-                decoder is convolutional: half the side costs a quarter and teaches nearly as much.
+            window: side of the latent windows that are drawn; all of a picture by default. The decoder is
+                convolutional: half the side costs a quarter and teaches nearly as much.
         """
-        self.vae, self.crops, self.latents = vae, crops, latents
+        self.vae, self.pictures, self.latents = vae, pictures, latents
         self.window = window or latents.shape[-1]
         self.parts = _modules(vae.decoder, vae.post_quant_conv)
 
@@ -79,27 +138,42 @@ class DecoderTask:
         return Drawn(seed, self._draw, _name)
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Mean absolute error of the pixels and of their differences to their neighbours, which keeps edges sharp."""
-        wanted = batch["picture"]
-        drawn = self.vae.decode(batch["latents"] / self.vae.config["scaling_factor"], return_dict=False)[0]
-        pixels = (drawn - wanted).abs().mean(dim=(1, 2, 3))
-        across, down = (
-            (drawn.diff(dim=dim) - wanted.diff(dim=dim)).abs().mean(dim=(1, 2, 3)) for dim in (2, 3)
-        )
-        return {"pixels": pixels, "edges": across + down, "total": pixels + across + down}
+        """Pixels and edges."""
+        scaled = batch["latents"] / self.vae.config["scaling_factor"]
+        terms = drawing_terms(self.vae.decode(scaled, return_dict=False)[0], batch["picture"])
+        return {**terms, "total": terms["pixels"] + terms["edges"]}
 
     def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
         """The same random window of a picture, in [-1, 1], and of its latents."""
-        index = torch.randint(len(self.crops), (), generator=generator)
-        scale = self.crops.shape[1] // self.latents.shape[-1]
-        last = self.latents.shape[-1] - self.window + 1
-        top, left = torch.randint(last, (2,), generator=generator).tolist()
+        index = torch.randint(len(self.pictures), (), generator=generator)
+        top, left = _corner(self.latents.shape[-1], self.window, generator)
         latents = self.latents[index, :, top : top + self.window, left : left + self.window].float()
-        down, right, side = scale * top, scale * left, scale * self.window
-        picture = self.crops[index, down : down + side, right : right + side]
-        # Generated latents are never quite those of a photo.
-        latents = latents + 0.05 * torch.randn(latents.shape, generator=generator)
-        return {"index": index, "picture": picture.permute(2, 0, 1).float() / 127.5 - 1, "latents": latents}
+        return {
+            "index": index,
+            "picture": _window(self.pictures[index], downscale(self.vae), top, left, self.window),
+            # Generated latents are never quite those of a photo.
+            "latents": latents + 0.05 * torch.randn(latents.shape, generator=generator),
+        }
+
+
+def drawing_terms(
+    drawn: Float[Tensor, "B 3 H W"], wanted: Float[Tensor, "B 3 H W"]
+) -> dict[str, Float[Tensor, " B"]]:
+    """Mean absolute error of the pixels and of their differences to their neighbours, which keeps edges sharp."""
+    across, down = ((drawn.diff(dim=dim) - wanted.diff(dim=dim)).abs().mean(dim=(1, 2, 3)) for dim in (2, 3))
+    return {"pixels": (drawn - wanted).abs().mean(dim=(1, 2, 3)), "edges": across + down}
+
+
+def _corner(side: int, window: int, generator: torch.Generator) -> tuple[int, int]:
+    """Top and left of a random window, in latents."""
+    top, left = torch.randint(side - window + 1, (2,), generator=generator).tolist()
+    return top, left
+
+
+def _window(picture: Tensor, scale: int, top: int, left: int, side: int) -> Tensor:
+    """A window given in latents, in [-1, 1]."""
+    rows, columns = (slice(scale * start, scale * (start + side)) for start in (top, left))
+    return picture[:, rows, columns].float() / 127.5 - 1
 
 
 def _name(sample: dict[str, Tensor]) -> str:

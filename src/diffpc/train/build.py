@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
+from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from torch import nn
+from transformers import CLIPTokenizer
 
-from diffpc.diffusion.adapter import Adapter, build_adapter
-from diffpc.diffusion.backbone import Backbone
-from diffpc.loading import load_adapter, load_base, on_base
+from diffpc.diffusion.adapter import build_adapter
+from diffpc.diffusion.backbone import build
+from diffpc.errors import UsageError
+from diffpc.loading import BUNDLED, load_adapter, load_base, on_base
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.train.adapter import AdapterTask, Networks
-from diffpc.train.cache import Cache, CacheTools, build_cache, fingerprint
-from diffpc.train.pairs import PairDataset
+from diffpc.settings import BackboneSettings
+from diffpc.train.cache import Cache, CacheTools, Crew, build_cache, fingerprint
 from diffpc.train.photos import Photo
 from diffpc.train.settings import Recipe
+from diffpc.train.stages import Material
+from diffpc.weights import asset
 
 FITTED = 256
 """Photos whose patch features are looked at for their mean and deviation, where they are not cached."""
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a run learns from."""
-
-    photos: list[Photo]
-    cache: Cache
+NEW = "new"
+"""The base that is to be trained from nothing."""
 
 
 def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPCPipeline:
@@ -38,14 +38,16 @@ def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPC
 
     Args:
         recipe: of the adapter's sizes and forms.
-        base: an SDXL checkpoint or a model folder, see `diffpc.loading.load_base`.
+        base: an SDXL checkpoint or a model folder, see `diffpc.loading.load_base`; or "new" for random weights
+            of the recipe's sizes.
         start_from: an adapter that `save_adapter` wrote, or a whole model.
 
     Raises:
         UsageError: if adapter and base do not fit.
         InputError: for missing or broken files.
     """
-    found = load_base(base, torch.float32)
+    torch.manual_seed(recipe.loop.seed)
+    found = _new_base(recipe.model.backbone) if base == NEW else load_base(base, torch.float32)
     if start_from is not None:
         return load_adapter(start_from, found)
     torch.manual_seed(recipe.loop.seed)
@@ -56,29 +58,18 @@ def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPC
 def gather(
     recipe: Recipe, pipeline: DiffPCPipeline, photos: list[Photo], folder: Path, report: Callable[[str], None]
 ) -> Material:
-    """Build the cache in `folder`, by one process of all, or open it."""
+    """Build the cache below `folder`, all processes together, or open it.
+
+    Raises:
+        UsageError: if the recipe's settings do not fit the model.
+        InputError: if no photo can be used, or the folder cannot be written.
+    """
+    if recipe.cache.mirrored:
+        photos = [one for photo in photos for one in (photo, photo.mirror())]
     tools = CacheTools(eyes=pipeline.eyes, vae=pipeline.vae, weights=_hashes(pipeline))
-    with PartialState().main_process_first():
-        return Material(photos, build_cache(photos, tools, recipe.cache, folder, report))
-
-
-def adapter_task(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> AdapterTask:
-    """Pairs of photos as samples; the ID-Encoder's scale is fitted to them."""
-    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
-    samples = partial(PairDataset, material.photos, material.cache, tokenizers, recipe.pairs)
-    tools = pipeline.eyes.tools
-    networks = Networks(
-        id_encoder=pipeline.id_encoder,
-        adapter=Adapter(pipeline.id_ctrl, pipeline.id_injectors, pipeline.id_attention),
-        decoder=pipeline.vae,
-        embedder=tools.embedder,
-        layout=material.cache.layout,
-        local=None if recipe.cache.patches else tools.local,
-    )
-    backbone = Backbone(
-        pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.unet, pipeline.scheduler
-    )
-    return AdapterTask(backbone, networks, samples, recipe.identity)
+    state = PartialState()
+    crew = Crew(state.process_index, state.num_processes, state.wait_for_everyone)
+    return Material(photos, build_cache(photos, tools, recipe.cache, folder, report, crew))
 
 
 @torch.no_grad()
@@ -99,3 +90,28 @@ def _hashes(pipeline: DiffPCPipeline) -> Mapping[str, str]:
     tools = pipeline.eyes.tools
     seen = {"embedder": tools.embedder, "local": tools.local, "predictor": pipeline.eyes.predictor}
     return {name: fingerprint(module) for name, module in seen.items() if isinstance(module, nn.Module)}
+
+
+def _new_base(settings: BackboneSettings) -> DiffusionPipeline:
+    """Networks with random weights, and the bundled model's tokenizer: to make one is no part of training.
+
+    Raises:
+        UsageError: if the text encoders have another vocabulary.
+    """
+    tokenizer = CLIPTokenizer.from_pretrained(asset(BUNDLED) / "tokenizer")
+    for encoder in (settings.text_encoder, settings.text_encoder_2):
+        if encoder.vocabulary != len(tokenizer):
+            raise UsageError(
+                f"a new base has the bundled tokenizer's {len(tokenizer)} tokens, not {encoder.vocabulary}; "
+                "pass --base with a checkpoint of that size"
+            )
+    parts = build(settings)
+    return StableDiffusionXLPipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        text_encoder_2=parts.text_encoder_2,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=parts.unet,
+        scheduler=cast(Any, parts.scheduler),  # declared as one other class
+    )

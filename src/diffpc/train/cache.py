@@ -81,10 +81,24 @@ class CachedPhoto:
     """With the six above: see `examine.flat_params`."""
     patches: Float16[Tensor, "L d2"] | None = None
     """F_local, if the cache holds it."""
+    picture: UInt8[Tensor, "3 S S"] | None = None
+    """The training picture, if the cache holds it."""
 
     def params(self) -> FaceParams:
         """The 3D face on the training picture."""
         return full_params(vars(self))
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes that build one cache together."""
+
+    rank: int = 0
+    """Number of this one."""
+    world: int = 1
+    """How many there are."""
+    wait: Callable[[], None] = lambda: None
+    """Returns when all have called it."""
 
 
 def build_cache(
@@ -93,11 +107,12 @@ def build_cache(
     settings: CacheSettings,
     folder: Path | str,
     report: Callable[[str], None],
+    crew: Crew | None = None,
 ) -> Cache:
     """Compute what is missing and open the cache, a subfolder named after a hash of photos, settings and weights.
 
     Captions and persons are not in it: they may change, photos are found by their keys. A photo is known by key
-    and length. Processes must not build the same cache at the same time.
+    and length. Only processes of one crew may build the same cache at the same time.
 
     Args:
         photos: as `read_photos` gives them.
@@ -105,30 +120,39 @@ def build_cache(
         settings: sizes and rules.
         folder: of any number of caches: that of another model or setting is another one.
         report: takes a line after each part.
+        crew: whose processes share the work; by default this one is alone.
 
     Raises:
         UsageError: if the settings or the VAE's number type do not fit.
         InputError: if a photo's bytes are gone, all photos are refused, or the folder cannot be written.
     """
     _check(photos, tools, settings)
+    crew = crew or Crew()
     index = _index_of(photos, tools, settings)
     place = Path(folder) / index["digest"][:16]
-    if not (place / INDEX).exists():
+    if crew.rank == 0 and not (place / INDEX).exists():
         _write(place / INDEX, json.dumps(index, indent=1).encode())
+    crew.wait()
     if _read_index(place) != index:
         raise InputError(f"{place / INDEX}: is not of these photos, settings and weights; {_REMEDY}")
-    rejects: list[dict[str, str]] = []
-    for number, file in enumerate(_part_files(place, index)):
-        share = photos[number * settings.part : (number + 1) * settings.part]
-        there = _contents(file)
-        rejects += (there or _write_part(file, share, tools, settings))["rejects"]
-        if there is None:
-            done = number * settings.part + len(share)
-            report(f"{done} of {len(photos)} photos examined, {len(rejects)} refused")
+    files = _part_files(place, index)
+    for number in range(crew.rank, len(files), crew.world):
+        if _contents(files[number]) is None:
+            share = photos[number * settings.part : (number + 1) * settings.part]
+            refused = _write_part(files[number], share, tools, settings)["rejects"]
+            report(f"part {number + 1} of {len(files)}: {len(share)} photos examined, {len(refused)} refused")
+    crew.wait()
+    if crew.rank == 0:
+        _report_rejects(place, files, len(photos), report)
+    return Cache(place)
+
+
+def _report_rejects(place: Path, files: Sequence[Path], count: int, report: Callable[[str], None]) -> None:
+    """Write together what the parts refused."""
+    rejects = [line for file in files for line in (_contents(file) or {"rejects": []})["rejects"]]
     _write(place / REJECTS, "".join(json.dumps(line) + "\n" for line in rejects).encode())
     if rejects:
-        report(f"{len(rejects)} of {len(photos)} photos refused; {place / REJECTS} says why")
-    return Cache(place)
+        report(f"{len(rejects)} of {count} photos refused; {place / REJECTS} says why")
 
 
 class Cache:
@@ -215,7 +239,7 @@ def _index_of(photos: Sequence[Photo], tools: CacheTools, settings: CacheSetting
         "photos": len(photos),
         "source": hashlib.sha256(source.encode()).hexdigest(),
         "settings": rules,
-        "vae": fingerprint(tools.vae),
+        "vae": fingerprint(tools.vae.encoder, tools.vae.quant_conv),
         "faces": asdict(tools.eyes.settings),
         "weights": {
             **tools.weights,
@@ -226,12 +250,13 @@ def _index_of(photos: Sequence[Photo], tools: CacheTools, settings: CacheSetting
     return {**json.loads(text), "digest": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def fingerprint(module: nn.Module) -> str:
-    """A sha256 over all weights: the VAE may have come from any file, and have been changed since."""
+def fingerprint(*modules: nn.Module | None) -> str:
+    """A sha256 over all weights: a network may have come from any file, and have been changed since."""
     digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {list(value.shape)} ".encode())
-        digest.update(value.detach().cpu().contiguous().numpy())
+    for module in modules:
+        for name, value in module.state_dict().items() if module is not None else ():
+            digest.update(f"{name} {list(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
 
 
@@ -268,11 +293,13 @@ def _rows(photos: list[Examined], tools: CacheTools, settings: CacheSettings) ->
             "crop": torch.from_numpy(photo.features.cut).permute(2, 0, 1),
             "vector": photo.features.global_vector[0].float().cpu(),
             "patches": photo.features.patches[0].half().cpu(),
+            "picture": torch.from_numpy(photo.picture).permute(2, 0, 1),
             **flat_params(photo.params),
         }
         for number, photo in enumerate(photos)
     ]
-    left_out = () if settings.patches else ("patches",)
+    kept = {"patches": settings.patches, "picture": settings.pictures}
+    left_out = {name for name, wanted in kept.items() if not wanted}
     return [{name: value for name, value in row.items() if name not in left_out} for row in rows]
 
 

@@ -79,5 +79,15 @@ def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
     return None
 
 
+def newest_settings(folder: Path) -> dict[str, Any] | None:
+    """What the run of the newest readable checkpoint was begun with; no tensor is read."""
+    for candidate in reversed(_folders(folder)):
+        try:
+            return dict(json.loads((candidate / STATE).read_text())["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # damaged; `load_latest` tells
+    return None
+
+
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())

@@ -85,6 +85,7 @@ def examine(photo: Photo, eyes: Eyes, settings: ExamineSettings) -> Examined | R
     stage = "decode"
     try:
         image = decode_image(content, photo.key)
+        image = np.ascontiguousarray(image[:, ::-1]) if photo.mirrored else image
         stage = "detect"
         face = _only_face(image, photo.key, eyes)
         stage = "predict"

@@ -89,7 +89,7 @@ class Trainer:
         self.engine = Engine(engine or EngineSettings())
         self.recipe = {"loop": asdict(settings), **(recipe or {})}
         self.pieces = self.engine.settings.accumulation
-        _check_batch(settings.batch, self.engine.world, self.pieces)
+        check_batch(settings.batch, self.engine.world, self.pieces)
         self.images = 0
         trained = Trainable(task)
         self.model = self.engine.prepare(trained, task.frozen())
@@ -202,8 +202,8 @@ class Trainer:
         return {name: whole(value) for name, value in kept.items()} | self.buffers
 
     def due(self, every: int) -> bool:
-        """Whether a multiple of `every` images was passed with the last step."""
-        return self.images // every > (self.images - self.settings.batch) // every
+        """Whether a multiple of `every` images was passed with the last step; 0 never is."""
+        return every > 0 and self.images // every > (self.images - self.settings.batch) // every
 
     def _micro_step(self, last: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Add one micro-batch's gradient; its positions and loss terms (B,)."""
@@ -267,7 +267,17 @@ class Trainer:
             }
 
 
-def _check_batch(batch: int, world: int, pieces: int) -> None:
+def check_batch(batch: int, world: int, pieces: int) -> None:
+    """Refuse a batch that does not divide.
+
+    Args:
+        batch: images per optimiser step.
+        world: number of processes.
+        pieces: micro-batches per process and step.
+
+    Raises:
+        UsageError: if so; the message says which would.
+    """
     if batch % (world * pieces):
         raise UsageError(
             f"a batch of {batch} cannot be shared by {world} processes with {pieces} micro-batches each; "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
+from diffpc.diffusion.backbone import token_ids
 from diffpc.errors import InputError, UsageError
 from diffpc.train.cache import Cache, CachedPhoto
 from diffpc.train.photos import Photo, paired
@@ -28,6 +29,7 @@ class _Draws:
     timestep: int
     kept_global: bool
     kept_local: bool
+    kept_adapter: bool
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
@@ -35,7 +37,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
     See `diffpc.train.positions.Samples`. A sample holds, as the cache has them, z_0, z_3d and landmarks of the
     target, vector and patches (or else crop, in [-1, 1]) of the reference; tokens and tokens_2, timestep, noise,
-    kept_global and kept_local; and index and reference, the rows of both in the cache.
+    kept_global, kept_local and kept_adapter; and index and reference, the rows of both in the cache.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         groups: dict[str, list[Photo]] = {}
         for photo in known:
             groups.setdefault(photo.person, []).append(photo)
-        self.persons = [tuple(group[: self.settings.per_person]) for group in groups.values()]
+        self.persons = [_first(group, self.settings.per_person) for group in groups.values()]
         """Photos in use, by person."""
         self._photos = [(person, one) for person, own in enumerate(self.persons) for one in range(len(own))]
 
@@ -84,7 +86,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         draws = self._draw(generator)
         index, row = (self.cache.rows[photo.key] for photo in (draws.target, draws.reference))
         target, reference = self.cache[index], self.cache[row]
-        tokens, tokens_2 = (_token_ids(draws.caption, tokenizer) for tokenizer in self.tokenizers)
+        tokens, tokens_2 = (token_ids([draws.caption], tokenizer)[0] for tokenizer in self.tokenizers)
         return {
             "z_0": target.latent,
             "z_3d": target.z_3d,
@@ -97,6 +99,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             "noise": torch.randn(target.latent.shape, generator=generator),
             "kept_global": torch.tensor(draws.kept_global),
             "kept_local": torch.tensor(draws.kept_local),
+            "kept_adapter": torch.tensor(draws.kept_adapter),
             "index": torch.tensor(index),
             "reference": torch.tensor(row),
         }
@@ -109,8 +112,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def _draw(self, generator: torch.Generator) -> _Draws:
         """Every choice has a number of its own, so that one setting leaves the other choices as they are."""
         settings = self.settings
-        numbers = torch.rand(9, generator=generator, dtype=torch.float64).tolist()
-        person, target, other, caption, time, text, vector, patches, both = numbers
+        numbers = torch.rand(10, generator=generator, dtype=torch.float64).tolist()
+        person, target, other, caption, time, text, vector, patches, both, adapter = numbers
         own, place = self._target(person, target)
         chosen = self.persons[own][place]
         captions = chosen.captions or ("",)
@@ -119,9 +122,10 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             target=chosen,
             reference=_another(self.persons[own], place, other) if settings.same_person_pairs else chosen,
             caption="" if text < settings.text_drop else captions[_pick(caption, len(captions))],
-            timestep=_pick(time, settings.timesteps),
+            timestep=_pick(DENSITIES[settings.density](time), settings.timesteps),
             kept_global=somebody and vector >= settings.global_drop,
             kept_local=somebody and patches >= settings.local_drop,
+            kept_adapter=adapter >= settings.adapter_drop,
         )
 
     def _target(self, person: float, photo: float) -> tuple[int, int]:
@@ -132,14 +136,25 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return own, _pick(photo, len(self.persons[own]))
 
 
+DENSITIES: dict[str, Callable[[float], float]] = {"uniform": lambda number: number, "linear": math.sqrt}
+"""A number uniform in [0, 1) -> one of that density."""
+
+
 def _pick(number: float, count: int) -> int:
     """A number uniform in [0, 1) -> one uniform in 0 to count - 1."""
     return min(int(number * count), count - 1)
 
 
+def _first(own: list[Photo], count: int | None) -> tuple[Photo, ...]:
+    """The first `count` of a person's photos, with their mirror images."""
+    sources = list(dict.fromkeys(photo.source for photo in own))[:count]
+    return tuple(photo for photo in own if photo.source in sources)
+
+
 def _another(own: tuple[Photo, ...], place: int, number: float) -> Photo:
-    """One of a person's photos, but not the one at `place`."""
-    return own[(place + 1 + _pick(number, len(own) - 1)) % len(own)]
+    """One of a person's photos, but not the one at `place`, nor its mirror image."""
+    others = [photo for photo in own if photo.source != own[place].source]
+    return others[_pick(number, len(others))]
 
 
 def _local(reference: CachedPhoto) -> dict[str, Tensor]:
@@ -148,15 +163,8 @@ def _local(reference: CachedPhoto) -> dict[str, Tensor]:
     return {"crop": reference.crop.float() / 127.5 - 1}
 
 
-def _token_ids(caption: str, tokenizer: CLIPTokenizer) -> Int64[Tensor, " T"]:
-    """As `diffusion.backbone.encode_text` does."""
-    length = tokenizer.model_max_length
-    found = tokenizer(caption, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    return found.input_ids[0]
-
-
 def _check(settings: PairSettings) -> None:
-    for name in ("text_drop", "global_drop", "local_drop", "identity_drop"):
+    for name in ("text_drop", "global_drop", "local_drop", "identity_drop", "adapter_drop"):
         if not 0 <= getattr(settings, name) <= 1:
             raise UsageError(f"{name} is {getattr(settings, name)}, expected a probability, 0 to 1")
     least = 2 if settings.same_person_pairs else 1

@@ -50,6 +50,17 @@ class Photo:
     """Bytes."""
     offset: int = 0
     """Of the photo's first byte in the file."""
+    mirrored: bool = False
+    """Whether left and right are to be exchanged."""
+
+    @property
+    def source(self) -> tuple[Path, int]:
+        """What a photo and its mirror image have in common."""
+        return self.file, self.offset
+
+    def mirror(self) -> Photo:
+        """The photo's mirror image, with a key of its own."""
+        return replace(self, key=f"{self.key} mirrored", mirrored=not self.mirrored)
 
     def read(self) -> bytes:
         """The content of the image file.
@@ -124,12 +135,12 @@ def read_photos(
 
 
 def paired(photos: list[Photo]) -> tuple[list[Photo], list[str]]:
-    """Photos whose person has at least two, in the same order, and messages about the others.
+    """Photos whose person has at least two, mirror images apart; in the same order, with messages on the others.
 
     Raises:
         InputError: if there is no such person.
     """
-    counts = Counter(photo.person for photo in photos)
+    counts = Counter(person for person, _ in {(photo.person, photo.source) for photo in photos})
     kept = [photo for photo in photos if counts[photo.person] > 1]
     single = sum(count == 1 for count in counts.values())
     if not kept:

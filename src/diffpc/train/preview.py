@@ -1,8 +1,8 @@
-"""A picture of progress: reference, I_3d, target and portrait of a few fixed pairs, one pair per row."""
+"""Pictures of progress: a few fixed samples, one per row, as the networks draw them now."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,32 +15,58 @@ from diffpc.diffusion.sample import Conditions, SampleSettings, denoise, initial
 from diffpc.images import resize
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.tensors import to_image
-from diffpc.train.adapter import patch_features
+from diffpc.train.features import patch_features
 from diffpc.train.loop import Trainer
 from diffpc.train.positions import Samples
+from diffpc.train.settings import Stage
 from diffpc.types import Image
 
 FIRST = 1 << 40
-"""Position of the first pair shown, beyond what any run trains on."""
+"""Position of the first sample shown, beyond what any run trains on."""
 
 
 @torch.no_grad()
-def preview(pipeline: DiffPCPipeline, samples: Samples, count: int, steps: int) -> Image:
-    """Draw `count` pairs as they are in training: with the target's own caption, without guidance.
+def draw_pairs(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
+    """Reference, I_3d, target and portrait of pairs: with the target's own caption, without guidance.
 
     Args:
         pipeline: with the networks in training.
         samples: see `diffpc.train.adapter.AdapterTask`.
         count: rows.
-        steps: denoising steps.
     """
-    batch = default_collate([samples[FIRST + number] for number in range(count)])
-    batch = {name: value.to(pipeline.device) for name, value in batch.items()}
-    latents = _drawn(pipeline, batch, steps)
+    batch = _batch(pipeline, samples, count)
+    latents = _drawn(pipeline, batch, strength=1.0)
     columns = [pipeline.decode(part.float()) for part in (batch["z_3d"], batch["z_0"], latents)]
-    side = columns[0][0].shape[0]
-    columns.insert(0, _references(batch, count, side))
-    return np.concatenate([np.concatenate(row, axis=1) for row in zip(*columns, strict=True)])
+    columns.insert(0, _references(batch, count, columns[0][0].shape[0]))
+    return _grid(columns)
+
+
+@torch.no_grad()
+def draw_captions(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
+    """A photo and what the base draws of its caption; see `draw_pairs`."""
+    batch = _batch(pipeline, samples, count)
+    latents = _drawn(pipeline, batch, strength=0.0)
+    return _grid([pipeline.decode(part.float()) for part in (batch["z_0"], latents)])
+
+
+@torch.no_grad()
+def draw_again(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
+    """A photo's window and what the autoencoder makes of it; see `draw_pairs`."""
+    batch = _batch(pipeline, samples, count)
+    scale = pipeline.vae.config["scaling_factor"]
+    if "latents" not in batch:
+        batch["latents"] = scale * pipeline.vae.encode(batch["picture"], return_dict=False)[0].mode()
+    return _grid([[to_image(one) for one in batch["picture"]], pipeline.decode(batch["latents"])])
+
+
+PREVIEWS: dict[Stage, Callable[[DiffPCPipeline, Samples, int], Image]] = {
+    "vae": draw_again,
+    "decoder": draw_again,
+    "base": draw_captions,
+    "adapter": draw_pairs,
+    "joint": draw_pairs,
+}
+"""Stage -> its picture; the start of the ID-Encoder has nothing to show."""
 
 
 @contextmanager
@@ -60,18 +86,28 @@ def _put(trainer: Trainer, values: dict[str, Tensor]) -> None:
         trainer.parameters[name].copy_(value)
 
 
-def _drawn(pipeline: DiffPCPipeline, batch: dict[str, Tensor], steps: int) -> Tensor:
+def _batch(pipeline: DiffPCPipeline, samples: Samples, count: int) -> dict[str, Tensor]:
+    batch = default_collate([samples[FIRST + number] for number in range(count)])
+    return {name: value.to(pipeline.device) for name, value in batch.items()}
+
+
+def _drawn(pipeline: DiffPCPipeline, batch: dict[str, Tensor], strength: float) -> Tensor:
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
     patches = patch_features(batch, pipeline.eyes.tools.local)
     conditions = Conditions(
         text=encode_token_ids(batch["tokens"], batch["tokens_2"], encoders),
-        identity=pipeline.id_encoder(batch["vector"].float(), patches.float()),
+        identity=pipeline.id_encoder(batch["vector"].float(), patches),
         z_3d=batch["z_3d"].to(pipeline.unet.dtype),
     )
     shape = tuple(batch["z_3d"].shape[1:])
     noise = initial_noise((shape[0], shape[1], shape[2]), list(range(len(patches)))).to(pipeline.device)
-    settings = SampleSettings(steps=steps, size=pipeline.default_size)
+    steps = int(pipeline.config["defaults"].get("steps", SampleSettings.steps))
+    settings = SampleSettings(steps=steps, strength=strength, size=pipeline.default_size)
     return denoise(pipeline.networks, conditions, None, noise, settings)
+
+
+def _grid(columns: list[list[Image]]) -> Image:
+    return np.concatenate([np.concatenate(row, axis=1) for row in zip(*columns, strict=True)])
 
 
 def _references(batch: dict[str, Tensor], count: int, side: int) -> list[Image]:

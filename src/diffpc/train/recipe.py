@@ -14,6 +14,7 @@ from diffpc.train.settings import (
     LoopSettings,
     PairSettings,
     Recipe,
+    Stage,
 )
 
 
@@ -51,15 +52,50 @@ def tiny() -> Recipe:
             ema_images=8_000.0,
             checkpoint_images=4_000,
         ),
-        cache=CacheSettings(size=128, patches=True),
+        cache=CacheSettings(size=128, patches=True, mirrored=True, pictures=True),
         identity=IdentityLoss(weight=0.0),
-        pairs=PairSettings(text_drop=0.1, identity_drop=0.05),
+        pairs=PairSettings(text_drop=0.1, density="linear"),
     )
 
 
-def tiny_gpu() -> Recipe:
-    """The bundled model's adapter where a GPU is at hand: more images, larger batches, the ID loss throughout."""
+def tiny_vae() -> Recipe:
+    """The bundled model's autoencoder from photos alone."""
+    return _autoencoder("vae", images=200_000)
+
+
+def tiny_decoder() -> Recipe:
+    """Its decoder on a finished encoder."""
+    return _autoencoder("decoder", images=160_000)
+
+
+def tiny_base() -> Recipe:
+    """Its text encoders and UNet on a finished autoencoder."""
     small = tiny()
+    pairs = replace(small.pairs, same_person_pairs=False, density="uniform")
+    return replace(small, stage="base", loop=replace(small.loop, images=96_000), pairs=pairs)
+
+
+def tiny_align() -> Recipe:
+    """The start of its ID-Encoder: what a caption of the person would say."""
+    small = tiny()
+    return replace(
+        small,
+        stage="align",
+        loop=replace(small.loop, images=100_000, batch=64, ema_images=4_000.0, checkpoint_images=20_000),
+        pairs=replace(small.pairs, same_person_pairs=False, text_drop=0.0),
+    )
+
+
+def tiny_joint() -> Recipe:
+    """Its adapter and base together: a base of 96,000 images still has much to learn."""
+    small = tiny()
+    pairs = replace(small.pairs, adapter_drop=0.1)
+    return replace(small, stage="joint", loop=replace(small.loop, images=120_000), pairs=pairs)
+
+
+def tiny_gpu() -> Recipe:
+    """As `tiny_joint` where a GPU is at hand: more images, larger batches, the ID loss throughout."""
+    small = tiny_joint()
     return replace(
         small,
         loop=replace(
@@ -76,5 +112,20 @@ def tiny_gpu() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_gpu": tiny_gpu, "sdxl": sdxl}
+def _autoencoder(stage: Stage, images: int) -> Recipe:
+    small = tiny()
+    loop = replace(small.loop, images=images, batch=16, warmup_images=500, ema_images=2_000.0)
+    return replace(small, stage=stage, loop=loop, window=8)
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "tiny_vae": tiny_vae,
+    "tiny_decoder": tiny_decoder,
+    "tiny_base": tiny_base,
+    "tiny_align": tiny_align,
+    "tiny_joint": tiny_joint,
+    "tiny_gpu": tiny_gpu,
+    "sdxl": sdxl,
+}
 """name -> recipe."""

@@ -8,16 +8,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from tqdm import tqdm
 
 from diffpc.images import write_png
-from diffpc.train.build import adapter_task, build_pipeline, fit_scale, gather
-from diffpc.train.loop import JsonLines, Report, Trainer
+from diffpc.train.build import build_pipeline, fit_scale, gather
+from diffpc.train.changes import refuse_changes
+from diffpc.train.checkpoint import newest_settings
+from diffpc.train.loop import JsonLines, Report, Trainer, check_batch
 from diffpc.train.memory import peak_memory
 from diffpc.train.photos import read_photos
-from diffpc.train.preview import averaged_weights, preview
+from diffpc.train.preview import PREVIEWS, averaged_weights
 from diffpc.train.settings import Recipe
-from diffpc.train.trackers import tracked
+from diffpc.train.stages import task
+from diffpc.train.trackers import check_tracker, tracked
 
 Say = Callable[[str], None]
 """Takes one line for the user."""
@@ -37,12 +41,14 @@ class Places:
     """Captions of a folder of photos, .csv or .jsonl."""
     start_from: Path | None = None
     """An adapter to go on from, instead of an untrained one."""
+    cache: Path | None = None
+    """What is computed once per photo, for several runs to share; None keeps it in the output."""
 
 
 def train(
     recipe: Recipe, places: Places, say: Say, stop_at: int | None = None, progress: bool = True
 ) -> Trainer:
-    """Train an adapter, from the last checkpoint if there is one.
+    """Train the recipe's stage, from the last checkpoint if there is one.
 
     Args:
         recipe: how.
@@ -56,37 +62,44 @@ def train(
         InputError: for photos, files or folders that cannot be used.
         DiffPCError: if the loss is not finite; the message names the photos.
     """
+    _check(recipe, places)
     photos = read_photos(places.data, places.captions, report=say)
     pipeline = build_pipeline(recipe, places.base, places.start_from)
-    material = gather(recipe, pipeline, photos, places.output / "cache", say)
+    material = gather(recipe, pipeline, photos, places.cache or places.output / "cache", say)
     if places.start_from is None:  # a trained adapter knows its scale
         fit_scale(pipeline, material.cache)
-    task = adapter_task(recipe, pipeline, material)
-    trainer = Trainer(task, recipe.loop, places.output, recipe.engine, _lasting(recipe, places))
+    lasting = _lasting(recipe, places) | {"photos": material.cache.folder.name}
+    trainer = Trainer(task(recipe, pipeline, material), recipe.loop, places.output, recipe.engine, lasting)
     for message in [*getattr(trainer.samples, "messages", []), *trainer.resume()]:
         say(message)
-    steps = int(pipeline.config["defaults"].get("steps", 8))
-
-    def look() -> None:
-        with averaged_weights(trainer):
-            picture = preview(pipeline, trainer.samples, recipe.previews, steps)
-        write_png(places.output / "previews" / f"{trainer.images:010d}.png", picture)
-
+    look = PREVIEWS.get(recipe.stage)
     with _reports(trainer, recipe, places.output, progress) as report:
 
         def after(step: Report) -> None:
             report(step)
-            if recipe.preview_images and trainer.due(recipe.preview_images) and trainer.engine.whole:
-                look()
+            if look and trainer.due(recipe.preview_images) and trainer.engine.whole:
+                with averaged_weights(trainer):
+                    picture = look(pipeline, trainer.samples, recipe.previews)
+                write_png(places.output / "previews" / f"{trainer.images:010d}.png", picture)
 
         trainer.run(after, stop_at)
     return trainer
 
 
+def _check(recipe: Recipe, places: Places) -> None:
+    """Refuse at once what would be refused after the photos were looked at."""
+    check_tracker(recipe.engine.tracker)
+    check_batch(recipe.loop.batch, PartialState().num_processes, recipe.engine.accumulation)
+    then = newest_settings(places.output)
+    if then is not None:
+        now = {"loop": asdict(recipe.loop), **_lasting(recipe, places), "photos": then.get("photos")}
+        refuse_changes(then, now, places.output)
+
+
 def _lasting(recipe: Recipe, places: Places) -> dict[str, Any]:
     """What must not change on the way, beside the loop's settings, which the trainer knows."""
     parts = asdict(recipe)
-    kept = {name: parts[name] for name in ("model", "stage", "cache", "identity", "pairs")}
+    kept = {name: parts[name] for name in ("model", "stage", "cache", "identity", "pairs", "window")}
     origin = str(places.start_from) if places.start_from else None
     return {**kept, "precision": recipe.engine.precision, "base": places.base, "start_from": origin}
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from diffpc.settings import ModelSettings
 
-Stage = Literal["vae", "base", "align", "adapter"]
-"""What is trained: the autoencoder, then text encoders and UNet on it, then the ID-Encoder's start, then the
-adapter. A model that is published has the first two."""
+Stage = Literal["vae", "decoder", "base", "align", "adapter", "joint"]
+"""What is trained: the autoencoder; its decoder alone; text encoders and UNet on it; the ID-Encoder's start; the
+adapter on the frozen base; the adapter and the base together. A published base has the first three behind it."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ class EngineSettings:
     """torch.compile for the networks."""
     workers: int = 0
     """Processes that prepare samples, per training process; 0 prepares them in the training process."""
-    tracker: str = "tensorboard"
-    """Who draws curves: a tracker that Accelerate knows, or none; log.jsonl is always written."""
+    tracker: str = "auto"
+    """Who draws curves: a tracker that Accelerate knows, auto for TensorBoard where it is installed, or none;
+    log.jsonl is always written."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class ExamineSettings:
     """Photos that would have to be enlarged more than this are refused."""
     patches: bool = False
     """Whether to compute F_local (0.7 MB a photo with ViT-H) beside the crop that it comes from."""
+    mirrored: bool = False
+    """Whether to take every photo twice, the second time mirrored."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class CacheSettings(ExamineSettings):
     """Photos per file: what a kill can cost."""
     batch: int = 8
     """Photos that the VAE encodes at once; changes nothing but rounding."""
+    pictures: bool = False
+    """Whether to keep the training pictures themselves: an autoencoder learns from them."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,13 @@ class PairSettings:
     """Probability that F_local is to be zeroed."""
     identity_drop: float = 0.05
     """Probability that both are, so that guidance has a "nobody" to push away from; 0 in the paper."""
+    adapter_drop: float = 0.0
+    """Probability that the base draws alone; only a joint training can learn from it."""
     timesteps: int = 1000
-    """Of the noise schedule; drawn uniformly."""
+    """Of the noise schedule."""
+    density: Literal["uniform", "linear"] = "uniform"
+    """How often timesteps are drawn; linear: in proportion to the timestep, since whose face it is and how it
+    stands is decided where there is much noise."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +137,14 @@ class Recipe:
     model: ModelSettings
     """Sizes and forms; those of the adapter are the choices that the paper ablates."""
     stage: Stage
+    """Which."""
     loop: LoopSettings
     cache: CacheSettings
     engine: EngineSettings = field(default_factory=EngineSettings)
     identity: IdentityLoss = field(default_factory=IdentityLoss)
     pairs: PairSettings = field(default_factory=PairSettings)
+    window: int | None = None
+    """Side, in latents, of the windows that an autoencoder learns from; None takes whole pictures."""
     previews: int = 4
     """Portraits in each picture of progress."""
     preview_images: int = 10_000

@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, TensorBoardTracker, get_available_trackers
+from accelerate.utils import is_tensorboard_available
 
 from diffpc.errors import UsageError
 from diffpc.train.changes import flat
@@ -23,17 +24,19 @@ def tracked(
 
     Args:
         accelerator: of the run.
-        tracker: a name of Accelerate's, or "none".
+        tracker: a name of Accelerate's, "none", or "auto" for TensorBoard where it is installed.
         folder: of the run; TensorBoard's files go to its "tensorboard".
         recipe: is shown beside the curves.
 
     Raises:
         UsageError: if the tracker is unknown or not installed.
     """
+    check_tracker(tracker)
+    if tracker == "auto":
+        tracker = "tensorboard" if is_tensorboard_available() else "none"
     if tracker == "none":
         yield lambda _: None
         return
-    check_tracker(tracker)
     logs: Any = accelerator  # Any: `log_with` is declared narrower than what `init_trackers` reads
     logs.log_with = [_tensorboard(folder) if tracker == "tensorboard" else tracker]
     accelerator.init_trackers("diffpc", {name: str(value) for name, value in flat(recipe)})
@@ -55,11 +58,13 @@ def check_tracker(tracker: str) -> None:
     Raises:
         UsageError: if it is unknown or not installed.
     """
-    if tracker not in ("none", *LOGGER_TYPE_TO_CLASS):
+    if tracker in ("auto", "none"):
+        return
+    if tracker not in LOGGER_TYPE_TO_CLASS:
         raise UsageError(
-            f"unknown tracker {tracker!r}; choose none or one of: {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}"
+            f"unknown tracker {tracker!r}; choose auto, none or one of: {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}"
         )
-    if tracker != "none" and tracker not in {str(name) for name in get_available_trackers()}:
+    if tracker not in {str(name) for name in get_available_trackers()}:
         extra = "diffpc[train]" if tracker == "tensorboard" else tracker
         raise UsageError(
             f"the tracker {tracker} is not installed; run: pip install '{extra}', or pass --engine.tracker none"

@@ -1,0 +1,29 @@
+"""What collated samples tell the ID-Encoder."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+from diffpc.identity.local import LocalFeatures
+
+
+def patch_features(batch: Mapping[str, Tensor], local: LocalFeatures | None) -> Float[Tensor, "B L d2"]:
+    """F_local: as the samples hold it, or of their crops.
+
+    Raises:
+        ValueError: if they hold crops and there is nothing to look at them.
+    """
+    if "patches" in batch:
+        return batch["patches"].float()
+    if local is None:
+        raise ValueError("the samples hold crops; the task needs the local features' network to look at them")
+    return local(batch["crop"]).float()
+
+
+def kept_features(
+    batch: Mapping[str, Tensor], local: LocalFeatures | None
+) -> tuple[Float[Tensor, "B 1 d1"], Float[Tensor, "B L d2"]]:
+    """F_global and F_local, zeros where they are dropped (Sec. 4.5)."""
+    vectors = batch["vector"].float() * batch["kept_global"][:, None, None]
+    return vectors, patch_features(batch, local) * batch["kept_local"][:, None, None]

@@ -1,0 +1,95 @@
+"""What each stage of a model's training learns, from which samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from diffpc.diffusion.adapter import Adapter
+from diffpc.diffusion.backbone import Backbone, token_ids
+from diffpc.pipeline import DiffPCPipeline
+from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.align import AlignTask, Reader
+from diffpc.train.autoencoder import DecoderTask, VAETask
+from diffpc.train.base import BaseTask
+from diffpc.train.cache import Cache
+from diffpc.train.loop import Task
+from diffpc.train.pairs import PairDataset
+from diffpc.train.photos import Photo
+from diffpc.train.settings import Recipe, Stage
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from."""
+
+    photos: list[Photo]
+    cache: Cache
+
+
+def task(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Task:
+    """The recipe's stage on a pipeline's networks.
+
+    Raises:
+        UsageError: if the cache lacks what the stage learns from.
+        InputError: if there is no pair.
+    """
+    return STAGES[recipe.stage](recipe, pipeline, material)
+
+
+def _vae(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> VAETask:
+    return VAETask(pipeline.vae, material.cache.column("picture"), recipe.window)
+
+
+def _decoder(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> DecoderTask:
+    cache = material.cache
+    return DecoderTask(pipeline.vae, cache.column("picture"), cache.column("latent"), recipe.window)
+
+
+def _base(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> BaseTask:
+    return BaseTask(_backbone(pipeline), _pairs(recipe, pipeline, material))
+
+
+def _align(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> AlignTask:
+    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+    first, second = (token_ids([""], one)[0] for one in tokenizers)
+    local = None if recipe.cache.patches else pipeline.eyes.tools.local
+    reader = Reader(pipeline.id_encoder, _backbone(pipeline), (first, second), local)
+    return AlignTask(reader, _pairs(recipe, pipeline, material))
+
+
+def _adapter(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> AdapterTask:
+    tools = pipeline.eyes.tools
+    networks = Networks(
+        id_encoder=pipeline.id_encoder,
+        adapter=Adapter(pipeline.id_ctrl, pipeline.id_injectors, pipeline.id_attention),
+        decoder=pipeline.vae,
+        embedder=tools.embedder,
+        layout=material.cache.layout,
+        local=None if recipe.cache.patches else tools.local,
+    )
+    samples = _pairs(recipe, pipeline, material)
+    return AdapterTask(_backbone(pipeline), networks, samples, recipe.identity, recipe.stage == "joint")
+
+
+def _pairs(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Callable[[int], PairDataset]:
+    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+    return partial(PairDataset, material.photos, material.cache, tokenizers, recipe.pairs)
+
+
+def _backbone(pipeline: DiffPCPipeline) -> Backbone:
+    return Backbone(
+        pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.unet, pipeline.scheduler
+    )
+
+
+STAGES: dict[Stage, Callable[[Recipe, DiffPCPipeline, Material], Task]] = {
+    "vae": _vae,
+    "decoder": _decoder,
+    "base": _base,
+    "align": _align,
+    "adapter": _adapter,
+    "joint": _adapter,
+}
+"""Stage -> its task."""

@@ -1,0 +1,67 @@
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+
+from diffpc.train.cache import CacheTools, build_cache
+from diffpc.train.loop import Task
+from diffpc.train.photos import read_photos
+from diffpc.train.preview import PREVIEWS
+from diffpc.train.recipe import RECIPES, tiny
+from diffpc.train.settings import CacheSettings, Stage
+from diffpc.train.stages import STAGES, Material, task
+from diffpc.train.trackers import check_tracker
+from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
+
+TRAINED = {
+    "vae": {"vae"},
+    "decoder": {"decoder"},
+    "base": {"unet", "text_encoder", "text_encoder_2"},
+    "align": {"id_encoder"},
+    "adapter": {"id_encoder", "id_ctrl", "id_injectors"},
+    "joint": {"id_encoder", "id_ctrl", "id_injectors", "unet", "text_encoder", "text_encoder_2"},
+}
+
+
+@pytest.fixture(scope="module")
+def material(astronaut, tmp_path_factory):
+    files = {f"{name}/{n}.jpg": encoded(portrait(astronaut, n)) for name in ("ada", "bob") for n in range(2)}
+    photos = read_photos(write_folders(tmp_path_factory.mktemp("data"), files))
+    pipeline = frozen_pipeline()
+    settings = CacheSettings(size=64, pictures=True, patches=True)
+    tools = CacheTools(pipeline.eyes, pipeline.vae, {})
+    return Material(photos, build_cache(photos, tools, settings, tmp_path_factory.mktemp("cache"), print))
+
+
+def recipe(stage):
+    small = tiny()
+    return replace(small, stage=stage, cache=replace(small.cache, size=64), window=4)
+
+
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_every_stage_trains_its_part_alone(stage, material):
+    pipeline = frozen_pipeline()
+    made = task(recipe(stage), pipeline, material)
+    assert isinstance(made, Task)
+    assert set(made.modules()) == TRAINED[stage]
+    batch = torch.utils.data.default_collate([made.samples(0)[position] for position in range(2)])
+    terms = made.losses(batch)
+    assert terms["total"].shape == (2,) and torch.isfinite(terms["total"]).all()
+
+
+@pytest.mark.parametrize("stage", sorted(PREVIEWS))
+def test_every_picture_of_progress_has_the_rows_asked_for(stage, material):
+    pipeline = frozen_pipeline()
+    samples = task(recipe(stage), pipeline, material).samples(0)
+    side = 32 if stage in ("vae", "decoder") else 64
+    columns = {"vae": 2, "decoder": 2, "base": 2}.get(stage, 4)
+    picture = PREVIEWS[stage](pipeline, samples, 2)
+    assert picture.shape == (2 * side, columns * side, 3) and picture.std() > 0
+
+
+def test_stages_and_recipes_belong_together():
+    assert set(STAGES) == set(get_args(Stage))
+    assert {made().stage for made in RECIPES.values()} == set(STAGES)
+    for made in RECIPES.values():
+        check_tracker(made().engine.tracker)
