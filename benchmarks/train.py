@@ -78,6 +78,8 @@ class Turns:
 
     rates: list[float] = field(default_factory=list)
     """Samples per second, by round."""
+    cpu_rates: list[float] = field(default_factory=list)
+    """On a CPU: samples per second that this process had a core. Others on the machine disturb them less."""
     loss: float | None = None
     """Of the last step."""
     peak: int | None = None
@@ -110,13 +112,16 @@ def turn(name: str, parts: Parts, recipe: Recipe, settings: Settings, found: Tur
     for _ in range(settings.warmup):
         contender.step()
     losses: list[float] = []
+    busy = time.process_time()
     taken = seconds(
         lambda: losses.extend(contender.step() for _ in range(settings.steps)),
         parts.device,
     )
     found.rates.append(settings.steps * recipe.loop.batch / taken)
     found.loss = losses[-1]
-    if parts.device.type == "cuda":
+    if parts.device.type == "cpu":
+        found.cpu_rates.append(settings.steps * recipe.loop.batch / (time.process_time() - busy))
+    else:
         found.peak = max(found.peak or 0, peak_bytes(parts.device))
 
 
@@ -156,7 +161,12 @@ def attempt(work: Callable[[], None], found: Turns) -> None:
 def summary(turns: dict[str, Turns], matrix_rates: list[float]) -> dict[str, Any]:
     """Figures of one configuration."""
     rate = figure(matrix_rates)
-    content: dict[str, Any] = {"matrix_flop_per_second": asdict(rate), "contenders": {}, "ratios": {}}
+    content: dict[str, Any] = {
+        "matrix_flop_per_second": asdict(rate),
+        "contenders": {},
+        "ratios": _ratios({name: found.rates for name, found in turns.items()}),
+        "cpu_time_ratios": _ratios({name: found.cpu_rates for name, found in turns.items()}),
+    }
     for name, found in turns.items():
         entry: dict[str, Any] = {"loss": found.loss, "peak_bytes": found.peak, "flop_per_sample": found.flop}
         if found.rates:
@@ -164,13 +174,21 @@ def summary(turns: dict[str, Turns], matrix_rates: list[float]) -> dict[str, Any
         if found.rates and found.flop:
             entry["share_of_matrix_rate"] = figure(found.rates).median * found.flop / rate.median
         content["contenders"][name] = entry | ({"error": found.error} if found.error else {})
-    for first, second in PAIRS:
-        if first in turns and second in turns:
-            one, other = turns[first].rates, turns[second].rates
-            whole = min(len(one), len(other))
-            if whole:
-                content["ratios"][f"{first} / {second}"] = asdict(ratio(one[:whole], other[:whole]))
     return content
+
+
+def _ratios(rates: dict[str, list[float]]) -> dict[str, Any]:
+    """Of the pairs, over the rounds that both had."""
+    whole = {
+        f"{first} / {second}": list(zip(rates[first], rates[second], strict=False))
+        for first, second in PAIRS
+        if first in rates and second in rates
+    }
+    return {
+        pair: asdict(ratio(*zip(*both, strict=True)))  # pyright: ignore[reportArgumentType] - two columns
+        for pair, both in whole.items()
+        if both
+    }
 
 
 def configuration(
@@ -242,9 +260,12 @@ def main() -> int:
 
     content = run(tyro.cli(Settings, description=__doc__))
     for name, found in content["configurations"].items():
-        for pair, value in found["ratios"].items():
-            low, high = value["quartiles"]
-            sys.stdout.write(f"{name}: {pair} = {value['median']:.2f} ({low:.2f} to {high:.2f})\n")
+        for kind in ("ratios", "cpu_time_ratios"):
+            for pair, value in found[kind].items():
+                low, high = value["quartiles"]
+                sys.stdout.write(
+                    f"{name}, {kind}: {pair} = {value['median']:.2f} ({low:.2f} to {high:.2f})\n"
+                )
     return 0
 
 

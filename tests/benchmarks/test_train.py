@@ -46,11 +46,8 @@ def test_a_run_measures_every_contender(tmp_path):
         assert one["samples_per_second"]["n"] == 1
         share = one["samples_per_second"]["median"] * one["flop_per_sample"]
         assert one["share_of_matrix_rate"] == share / found["matrix_flop_per_second"]["median"]
-    assert set(found["ratios"]) == {
-        "ours / naive",
-        "ours / controlnet",
-        "ours_without_id_loss / controlnet",
-    }
+    pairs = {"ours / naive", "ours / controlnet", "ours_without_id_loss / controlnet"}
+    assert set(found["ratios"]) == set(found["cpu_time_ratios"]) == pairs
     flop = {name: one["flop_per_sample"] for name, one in found["contenders"].items()}
     assert flop["ours_without_id_loss"] < flop["ours"] < flop["naive"]
 
@@ -108,13 +105,15 @@ def test_running_out_of_memory_is_a_result():
     def fail():
         raise torch.OutOfMemoryError
 
-    full, rest = Turns(), Turns(rates=[2.0], loss=0.5, flop=10.0)
+    full, rest = Turns(rates=[4.0]), Turns(rates=[2.0, 2.0], loss=0.5, flop=10.0)
     attempt(fail, full)
     attempt(lambda: full.rates.append(1.0), full)  # not tried again
+    assert full.rates == [4.0]
     found = summary({"ours": full, "naive": rest}, [100.0])
     assert found["contenders"]["ours"]["error"] == "out of memory"
     assert found["contenders"]["naive"]["share_of_matrix_rate"] == 0.2
-    assert found["ratios"] == {}
+    assert found["ratios"]["ours / naive"]["values"] == (2.0,)  # of the rounds that both had
+    assert found["cpu_time_ratios"] == {}
 
 
 def test_peak_memory_is_that_of_a_process_of_its_own(tmp_path):
