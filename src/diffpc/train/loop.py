@@ -162,16 +162,18 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         found = [self._micro_step(last=piece == self.pieces - 1) for piece in range(self.pieces)]
-        norm = whole(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)).item()
-        if not math.isfinite(norm):
-            self._give_up(norm, found)
+        norm = whole(nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm))
+        names = list(found[0][1])
+        means = torch.stack([torch.stack([terms[name].mean() for name in names]) for _, terms in found])
+        # One transfer: each makes the host wait until the device has nothing left to do.
+        *terms, size = torch.cat([self.engine.mean(means.mean(0)), norm[None]]).tolist()
+        if not math.isfinite(size):
+            self._give_up(size, found)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.images += self.settings.batch
         self._update_average()
-        names = list(found[0][1])
-        means = torch.stack([torch.stack([terms[name].mean() for name in names]) for _, terms in found])
-        return {**dict(zip(names, self.engine.mean(means.mean(0)).tolist(), strict=True)), "gradient": norm}
+        return {**dict(zip(names, terms, strict=True)), "gradient": size}
 
     def rate(self) -> float:
         """Learning rate at the current progress."""
