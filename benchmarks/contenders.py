@@ -15,7 +15,7 @@ from benchmarks.parts import LAYOUT, Parts, awaken
 from benchmarks.plain_controlnet import ControlNetTraining, NaiveTraining
 from benchmarks.samples import Cached
 from diffpc.diffusion.adapter import Adapter, build_adapter
-from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.adapter import AdapterTask, Judge, Networks
 from diffpc.train.loop import Trainer
 from diffpc.train.settings import Recipe
 
@@ -39,9 +39,7 @@ class DiffPCTraining:
         networks = Networks(
             id_encoder=trained["id_encoder"],  # pyright: ignore[reportArgumentType] - by name, as all here
             adapter=Adapter(trained["id_ctrl"], trained["id_injectors"]),  # pyright: ignore[reportArgumentType]
-            decoder=parts.backbone.vae,
-            embedder=parts.embedder,
-            layout=LAYOUT,
+            judge=Judge(parts.backbone.vae, parts.embedder, LAYOUT),
             local=None if recipe.cache.patches else parts.local,
         )
         samples = partial(Cached, recipe, parts)

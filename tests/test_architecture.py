@@ -24,6 +24,7 @@ FLOORS = (
     {"framing"},
     {"eyes"},
     {"pipeline"},
+    {"adapter_file"},
     {"loading"},
     {""},
     {"generate", "train", "curate", "evaluate", "serve"},

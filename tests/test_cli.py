@@ -51,7 +51,7 @@ def faulty(
 
 def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'diffusers', 'transformers', 'cv2', 'dlib', 'numpy', 'typeguard'}"
-    for words in (["--help"], ["generate", "--help"]):
+    for words in (["--help"], ["export", "--help"], ["generate", "--help"]):
         code = (
             f"import sys\nfrom diffpc import cli\ntry:\n    cli.main({words})\nexcept SystemExit:\n    pass\n"
             f"print('loaded', sorted({heavy} & set(sys.modules)))"

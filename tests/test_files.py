@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""A file or folder is written whole or not at all."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffpc.errors import InputError
-from diffpc.files import atomic_write
+from diffpc.files import atomic_path, atomic_write
 
 
 def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
@@ -55,3 +55,35 @@ def test_impossible_names_are_input_errors(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be written"), atomic_write(tmp_path / name) as stream:
         stream.write(b"x")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_replaces_a_folder_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder"
+    for content in ("old", "new"):
+        with atomic_path(path) as temporary:
+            (temporary / "deep").mkdir(parents=True)
+            (temporary / "deep" / content).write_text(content)
+            assert not (path / "deep" / content).exists()
+        assert [file.name for file in path.rglob("*")] == ["deep", content]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_keeps_the_old_folder(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
+        temporary.mkdir()
+        (temporary / "half").write_text("half")
+        raise KeyboardInterrupt
+    with pytest.raises(InputError, match="cannot be written"), atomic_path(path):
+        pass  # nothing that could be renamed
+    assert sorted(tmp_path.rglob("*")) == [path, path / "old"]
+
+
+def test_a_folder_replaces_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(InputError, match="cannot be written"), atomic_path(path) as temporary:
+        temporary.mkdir()
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "old"

@@ -6,21 +6,20 @@ import pytest
 import safetensors.torch
 import torch
 
+from diffpc.adapter_file import ADAPTER, save_adapter
 from diffpc.errors import InputError, UsageError
 from diffpc.loading import (
-    ADAPTER,
     chosen_device,
     chosen_dtype,
     load_adapter,
     load_pipeline,
-    model_folder,
+    model_place,
     native_size,
     place_of,
-    save_adapter,
     weight_hashes,
 )
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.weights import half, load_weights
+from diffpc.weights import asset, half, load_weights
 from tests.pipelines import random_pipeline
 
 
@@ -31,9 +30,9 @@ def loaded(random_model: Path) -> DiffPCPipeline:
 
 @pytest.fixture(scope="module")
 def adapter(loaded: DiffPCPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adapter")
-    save_adapter(loaded, folder)
-    return folder
+    path = tmp_path_factory.mktemp("adapter") / "adapter.safetensors"
+    save_adapter(loaded, path)
+    return path
 
 
 def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
@@ -75,8 +74,7 @@ def test_an_adapter_on_another_base(adapter: Path, loaded: DiffPCPipeline, tmp_p
 
 
 def test_an_adapter_alone_needs_a_base(adapter: Path) -> None:
-    assert sorted(path.name for path in adapter.iterdir()) == ["adapter.json", *sorted(ADAPTER)]
-    assert native_size(model_folder(str(adapter))) is None
+    assert native_size(model_place(str(adapter))) is None
     with pytest.raises(UsageError, match="pass --base"):
         load_pipeline(str(adapter))
 
@@ -94,16 +92,17 @@ def test_an_adapter_of_other_sizes_is_refused(adapter: Path) -> None:
         load_adapter(adapter, base)
 
 
-def test_an_adapter_with_missing_weights_is_refused(
-    adapter: Path, loaded: DiffPCPipeline, tmp_path: Path
+def test_a_model_with_missing_weights_of_its_adapter_is_refused(
+    loaded: DiffPCPipeline, tmp_path: Path
 ) -> None:
-    save_adapter(loaded, tmp_path)
+    loaded.save_pretrained(tmp_path)
     path = tmp_path / "id_encoder" / "diffusion_pytorch_model.safetensors"
     state = load_weights(path)
     del state["queries"]
     safetensors.torch.save_file(state, path, metadata={"format": "pt"})
-    with pytest.raises(InputError, match="id_encoder"):
-        load_adapter(tmp_path, loaded)
+    for load in (lambda: load_adapter(tmp_path, loaded), lambda: load_pipeline(str(tmp_path))):
+        with pytest.raises(InputError, match="lacks 1 weights of the model"):
+            load()
 
 
 def lora(pipeline: DiffPCPipeline, path: Path) -> Path:
@@ -155,6 +154,7 @@ def test_names_of_devices_and_types() -> None:
 
 def test_names_of_places(random_model: Path) -> None:
     assert place_of(str(random_model)) == random_model
+    assert place_of("tiny") == asset("tiny")
     assert native_size(random_model) == (128, 128)
     with pytest.raises(UsageError, match="unknown model"):
         place_of("nothing")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -35,6 +36,16 @@ def test_round_trip(module: nn.Module, saved: Path) -> None:
 def test_saving_is_deterministic(module: nn.Module, saved: Path, tmp_path: Path) -> None:
     again = weights.save_weights(tmp_path / "again", module.state_dict(), {"width": 4})
     assert weights.sha256(again) == weights.sha256(saved)
+
+
+def test_the_header_s_texts_are_read_without_the_tensors(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(2)}, path, metadata={"made": "here"})
+    assert weights.weight_metadata(path) == {"made": "here"}
+    assert weights.weight_metadata(saved) == {}
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="is not a whole safetensors file"):
+        weights.weight_metadata(path)
 
 
 def test_half_on_disk_is_float32_in_memory(module: nn.Module, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Writing a file whole or not at all."""
+"""Writing a file or folder whole or not at all."""
 
 import os
 import secrets
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +21,36 @@ def atomic_write(path: Path | str) -> Generator[BinaryIO]:
     Raises:
         InputError: if the folder or the file cannot be written.
     """
+    with atomic_path(path) as temporary, _create(temporary) as stream:
+        yield stream
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Generator[Path]:
+    """As `atomic_write`, for what is written by name: a name that is free, for a file or a folder.
+
+    A folder replaces a folder, whatever is in it.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _create(temporary) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        yield temporary
+        _to_disk(temporary)
+        _replace(path, temporary)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); choose a folder you may write to"
         ) from error
     finally:
         _discard(temporary)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _create(path: Path) -> BinaryIO:
@@ -44,8 +60,32 @@ def _create(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
+def _to_disk(path: Path) -> None:
+    for file in (one for one in (path, *path.rglob("*")) if one.is_file()):
+        with file.open("rb+") as stream:  # Windows syncs no file that is open for reading alone
+            os.fsync(stream.fileno())
+
+
+def _replace(path: Path, new: Path) -> None:
+    """Rename `new` to `path`; a folder cannot be renamed onto one that has something in it."""
+    if not (new.is_dir() and path.is_dir()):
+        new.replace(path)
+        return
+    old = _beside(path)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
 def _discard(path: Path) -> None:
     try:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     except OSError:  # its folder is no folder, or its name is too long: it was never made
         return

@@ -14,14 +14,10 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
+from diffpc.adapter_file import ADAPTER, OPTIONAL, StoredAdapter, describe_adapter, read_adapter
 from diffpc.backends import require
-from diffpc.diffusion.control import IDCtrl
-from diffpc.diffusion.decoupled import IDAttention
 from diffpc.diffusion.fit import check_fit
-from diffpc.diffusion.injector import IDInjectors
 from diffpc.errors import InputError, UsageError
-from diffpc.files import atomic_write
-from diffpc.identity.forms import FORMS
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.weights import asset, sha256, weight_keys
 
@@ -31,24 +27,14 @@ BUNDLED = "tiny"
 INDEX = "model_index.json"
 """Marks a folder that `save_pretrained` wrote."""
 
-ADAPTER_INDEX = "adapter.json"
-"""Marks a folder that `save_adapter` wrote."""
-
-ADAPTER: dict[str, tuple[type[ModelMixin], ...]] = {
-    "id_encoder": tuple(FORMS.values()),
-    "id_ctrl": (IDCtrl,),
-    "id_injectors": (IDInjectors,),
-}
-"""What belongs to Diff-PC and the forms that it has; everything else is the base's."""
-
-OPTIONAL: dict[str, tuple[type[ModelMixin], ...]] = {"id_attention": (IDAttention,)}
-"""The same for what not every adapter has."""
-
 BASE = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet")
 """The base's components; its scheduler is made anew from its noise schedule."""
 
 _SAVED = "give a folder that DiffPCPipeline.save_pretrained wrote"
 _LORA = "give a LoRA made for the base"
+
+ALIGNMENT = 64
+"""Bytes; torch's own memory begins at multiples of it."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -63,7 +49,8 @@ def load_pipeline(
     """A pipeline on its device.
 
     Args:
-        model: "tiny", a folder that `save_pretrained` or `save_adapter` wrote, or a name on the hub.
+        model: "tiny", a folder that `save_pretrained` wrote, a file that `save_adapter` wrote, or a name on
+            the hub.
         base: an SDXL checkpoint (a folder, one .safetensors file, or a name on the hub) that replaces the
             model's own base; the adapter stays the model's.
         loras: LoRA files for the base, all at weight 1.
@@ -76,10 +63,12 @@ def load_pipeline(
     """
     place = chosen_device(device)
     kind = chosen_dtype(dtype, place)
-    folder = model_folder(model)
-    with _quiet():
-        other = load_base(base, kind, folder) if base else None
-        pipeline = load_adapter(folder, other) if other else _whole_model(folder, kind)
+    source = model_place(model)
+    with quiet():
+        other = load_base(base, kind, source) if base else None
+        pipeline = load_adapter(source, other) if other else _whole_model(source, kind)
+        if place.type == "cpu":
+            _take_out_of_files(pipeline)
         _add_loras(pipeline, loras)
     return pipeline.to(place)
 
@@ -117,31 +106,34 @@ def chosen_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def model_folder(model: str) -> Path:
-    """Where a model lies, checked: all its parts are there and no weight file is cut short.
+def model_place(model: str) -> Path:
+    """Where a model or an adapter lies, checked: all its parts are there and no weight file is cut short.
 
     Raises:
         UsageError: if the name is unknown.
         InputError: if parts are missing or broken, or the hub cannot be reached.
     """
-    folder = asset(BUNDLED) if model == BUNDLED else place_of(model)
-    index = folder / INDEX
-    alone = not index.is_file() and (folder / ADAPTER_INDEX).is_file()
-    components = _adapter_names(_json(folder / ADAPTER_INDEX)) if alone else _components(index)
-    for name in [*BASE, *ADAPTER] if not alone else ADAPTER:
+    place = place_of(model)
+    if place.is_file():
+        describe_adapter(place)
+        return place
+    components = _components(place / INDEX)
+    for name in (*BASE, *ADAPTER):
         if name not in components:
-            raise InputError(f"{index}: names no {name}; {_SAVED}")
-    _check_parts(folder, components)
-    return folder
+            raise InputError(f"{place / INDEX}: names no {name}; {_SAVED}")
+    _check_parts(place, components)
+    return place
 
 
 def place_of(name: str) -> Path:
-    """The folder or file of that name, or the copy of the hub's repository of that name.
+    """The bundled model's folder, the folder or file of that name, or the copy of the hub's repository.
 
     Raises:
         UsageError: if it can be none of them.
         InputError: if it is not there.
     """
+    if name == BUNDLED:
+        return asset(BUNDLED)
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -153,9 +145,9 @@ def place_of(name: str) -> Path:
         return Path(str(DiffPCPipeline.download(name, use_safetensors=True)))
 
 
-def native_size(folder: Path) -> tuple[int, int] | None:
-    """Width, height in pixels that a model draws by default; None if its folder holds no base."""
-    path = folder / "unet" / "config.json"
+def native_size(place: Path) -> tuple[int, int] | None:
+    """Width, height in pixels that a model draws by default; None for an adapter alone."""
+    path = place / "unet" / "config.json"
     side = _json(path).get("sample_size") if path.is_file() else None
     return (side * 8, side * 8) if isinstance(side, int) else None
 
@@ -169,35 +161,21 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def save_adapter(pipeline: DiffPCPipeline, folder: Path | str) -> None:
-    """Write what Diff-PC adds to a base, for `load_adapter` or `--model FOLDER --base SDXL`."""
-    folder = Path(folder)
-    for name in _adapter_names(pipeline.config):
-        getattr(pipeline, name).save_pretrained(folder / name)
-    settings = {key: pipeline.config[key] for key in ("faces", "defaults", *OPTIONAL)}
-    with atomic_write(folder / ADAPTER_INDEX) as stream:
-        stream.write((json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
-
-
-def load_adapter(folder: Path | str, base: DiffusionPipeline) -> DiffPCPipeline:
+def load_adapter(place: Path | str, base: DiffusionPipeline) -> DiffPCPipeline:
     """The adapter of a model on a base of SDXL's layout.
 
     Args:
-        folder: written by `save_adapter`, or a whole model's.
+        place: a file that `save_adapter` wrote, or the folder of a whole model.
         base: its components are used, not copied.
 
     Raises:
         UsageError: if the base has other sizes than the adapter's.
-        InputError: if the folder is incomplete or broken.
+        InputError: if the file or folder is incomplete or broken.
     """
-    folder = Path(folder)
-    index = folder / ADAPTER_INDEX
-    settings = _json(index if index.is_file() else folder / INDEX)
-    names = _adapter_names(settings)
-    _check_parts(folder, names)
-    adapter = {name: _adapter_part(folder, name, base.unet.dtype) for name in names}
-    check_fit(adapter, base.unet)
-    return on_base(base, adapter, settings.get("faces", {}), settings.get("defaults", {}))
+    place = Path(place)
+    found = (_adapter_of if place.is_dir() else read_adapter)(place, base.unet.dtype)
+    check_fit(found.parts, base.unet)
+    return on_base(base, found.parts, found.faces, found.defaults)
 
 
 def on_base(
@@ -228,7 +206,7 @@ def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> Dif
     Args:
         base: a folder in diffusers' layout, one .safetensors file, a name on the hub, or "tiny".
         dtype: of the networks.
-        configs: a model's folder; its configs describe a single file, so that the hub is not needed.
+        configs: where a model lies; a folder's configs describe a single file, so that the hub is not needed.
 
     Raises:
         UsageError: if the name is unknown.
@@ -236,7 +214,7 @@ def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> Dif
     """
     from diffusers import StableDiffusionXLPipeline  # seconds to import, and seldom needed
 
-    path = asset(BUNDLED) if base == BUNDLED else place_of(base)
+    path = place_of(base)
     if path.is_file():
         weight_keys(path)
         whole = configs is not None and (configs / "unet").is_dir()
@@ -251,7 +229,7 @@ def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> Dif
 
 
 def _whole_model(folder: Path, dtype: torch.dtype) -> DiffPCPipeline:
-    if not (folder / INDEX).is_file():
+    if folder.is_file():
         raise UsageError(
             f"{folder}: holds an adapter alone; pass --base with the SDXL checkpoint to use it on"
         )
@@ -265,8 +243,17 @@ def _whole_model(folder: Path, dtype: torch.dtype) -> DiffPCPipeline:
 
 
 def _adapter_names(index: Mapping[str, Any]) -> list[str]:
-    """The adapter's components, by an index as `save_pretrained` or `save_adapter` writes it."""
+    """The adapter's components, by an index as `save_pretrained` writes it."""
     return [*ADAPTER, *(name for name in OPTIONAL if _is_component(index.get(name)))]
+
+
+def _adapter_of(folder: Path, dtype: torch.dtype) -> StoredAdapter:
+    """A whole model's."""
+    index = _json(folder / INDEX)
+    names = _adapter_names(index)
+    _check_parts(folder, names)
+    parts = {name: _adapter_part(folder, name, dtype) for name in names}
+    return StoredAdapter(parts, index.get("faces", {}), index.get("defaults", {}))
 
 
 def _adapter_part(folder: Path, name: str, dtype: torch.dtype) -> ModelMixin:
@@ -277,7 +264,7 @@ def _adapter_part(folder: Path, name: str, dtype: torch.dtype) -> ModelMixin:
         raise InputError(
             f"{config}: is of {form!r}, expected one of: {', '.join(forms)}; use the diffpc it is from"
         )
-    with _explained(str(folder / name), "give a folder that save_adapter or save_pretrained wrote"):
+    with _explained(str(folder / name), _SAVED):
         part = forms[form].from_pretrained(
             folder, subfolder=name, dtype=dtype, local_files_only=True, use_safetensors=True
         )
@@ -293,6 +280,18 @@ def _check_keys(folder: Path, module: torch.nn.Module) -> None:
         raise InputError(
             f"{files[0]}: lacks {len(lacking)} weights of the model ({lacking[0]}); download or copy it again"
         )
+
+
+def _take_out_of_files(pipeline: DiffPCPipeline) -> None:
+    """Copy weights that lie in mapped files, at odd addresses, where products add in another order.
+
+    So a portrait does not depend on how the weights are split into files.
+    """
+    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    for network in networks:
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.data_ptr() % ALIGNMENT:
+                tensor.data = tensor.data.clone()
 
 
 def _add_loras(pipeline: DiffPCPipeline, loras: Sequence[Path]) -> None:
@@ -357,7 +356,7 @@ def _explained(name: str, remedy: str) -> Generator[None]:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Without the libraries' progress bars and notes; faults are raised all the same."""
     libraries = (diffusers_logging, transformers_logging)
     levels = [library.get_verbosity() for library in libraries]

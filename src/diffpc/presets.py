@@ -126,6 +126,7 @@ def tiny() -> ModelSettings:
             reference_scale=1.7,
             matter="none",
         ),
+        guidance=2.0,
     )
 
 

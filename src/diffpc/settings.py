@@ -135,6 +135,10 @@ class ModelSettings:
     backbone: BackboneSettings
     adapter: AdapterSettings
     faces: FaceSettings
+    steps: int = 8
+    """Network evaluations per portrait that suit the model (Sec. 5.1)."""
+    guidance: float = 1.0
+    """Classifier-free guidance that suits it."""
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:

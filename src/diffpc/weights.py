@@ -124,6 +124,17 @@ def weight_keys(path: Path | str) -> list[str]:
         return list(tensors.keys())
 
 
+def weight_metadata(path: Path | str) -> dict[str, str]:
+    """Return the texts in a safetensors file's header.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    path = _weight_file(path)
+    with _whole(path), safe_open(path, framework="pt") as tensors:
+        return dict(tensors.metadata() or {})
+
+
 def load_into(module: nn.Module, path: Path | str) -> None:
     """Fill the module's parameters and buffers, all of them and nothing else; types and devices stay its own.
 

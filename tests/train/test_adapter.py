@@ -5,7 +5,7 @@ from torch.utils.data import default_collate
 from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone
 from diffpc.faces.embed import load_embedder
-from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.adapter import AdapterTask, Judge, Networks
 from diffpc.train.loop import Trainer
 from diffpc.train.positions import Drawn
 from diffpc.train.settings import IdentityLoss, LoopSettings
@@ -47,9 +47,7 @@ def task(identity: IdentityLoss | None = None, awake: bool = False) -> AdapterTa
     networks = Networks(
         id_encoder=pipeline.id_encoder,
         adapter=Adapter(pipeline.id_ctrl, pipeline.id_injectors, pipeline.id_attention),
-        decoder=pipeline.vae,
-        embedder=load_embedder("dlib"),
-        layout="eye_corners_nose",
+        judge=Judge(pipeline.vae, load_embedder("dlib"), "eye_corners_nose"),
     )
     if awake:
         with torch.no_grad():
@@ -77,7 +75,7 @@ def test_the_identity_loss_alone_moves_id_ctrl():
     made.losses(batch(1))["identity"].mean().backward()
     gradients = [parameter.grad for parameter in made.networks.adapter.control.parameters()]
     assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
-    assert all(parameter.grad is None for parameter in made.networks.decoder.parameters())
+    assert all(parameter.grad is None for parameter in made.networks.judge.decoder.parameters())
 
 
 def test_no_identity_loss_where_the_image_is_still_noise():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffpc.errors import InputError
-from diffpc.train.checkpoint import load_latest, save
+from diffpc.train.checkpoint import load_at, load_latest, save
 
 TENSORS = {"weight/a": torch.arange(6.0).view(2, 3), "optimiser/a/step": torch.tensor(3.0)}
 
@@ -82,3 +82,23 @@ def test_the_same_progress_replaces(tmp_path):
     save(tmp_path, 4, TENSORS, {"round": 2}, keep=2)
     assert json.loads((tmp_path / "checkpoint-0000000004" / "state.json").read_text())["round"] == 2
     assert names(tmp_path) == ["checkpoint-0000000004"]
+
+
+def test_one_is_chosen_by_its_progress(tmp_path):
+    for images in (0, 4, 8):
+        save(tmp_path, images, {"weight/a": torch.tensor([float(images)])}, {}, keep=3)
+    tensors, state = load_at(tmp_path, 4)
+    assert tensors["weight/a"].item() == state["images"] == 4
+    with pytest.raises(InputError, match="has no checkpoint after 5 images; choose one of: 0, 4, 8"):
+        load_at(tmp_path, 5)
+    with pytest.raises(InputError, match="choose one of: none"):
+        load_at(tmp_path / "not there", 5)
+
+
+def test_a_damaged_one_cannot_be_chosen(tmp_path):
+    for images in (4, 8):
+        path = save(tmp_path, images, TENSORS, {}, keep=2)
+    (path / "tensors.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match="checkpoint-0000000008: is damaged"):
+        load_at(tmp_path, 8)
+    assert load_at(tmp_path, 4)[1]["images"] == 4

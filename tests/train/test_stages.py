@@ -10,7 +10,7 @@ from diffpc.train.photos import read_photos
 from diffpc.train.preview import PREVIEWS
 from diffpc.train.recipe import RECIPES, tiny
 from diffpc.train.settings import CacheSettings, Stage
-from diffpc.train.stages import STAGES, Material, task
+from diffpc.train.stages import STAGES, Material, task, trained_modules
 from diffpc.train.trackers import check_tracker
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
 
@@ -45,6 +45,10 @@ def test_every_stage_trains_its_part_alone(stage, material):
     made = task(recipe(stage), pipeline, material)
     assert isinstance(made, Task)
     assert set(made.modules()) == TRAINED[stage]
+    names = {name: dict(module.named_parameters()) for name, module in made.modules().items()}
+    parts = {name: dict(part.named_parameters()) for name, part in trained_modules(stage, pipeline).items()}
+    assert names.keys() == parts.keys()
+    assert all(parts[name][key] is value for name in names for key, value in names[name].items())
     batch = torch.utils.data.default_collate([made.samples(0)[position] for position in range(2)])
     terms = made.losses(batch)
     assert terms["total"].shape == (2,) and torch.isfinite(terms["total"]).all()

@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, field, fields, make_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
+from typing import TYPE_CHECKING
 
+from diffpc.cli.options import option, part
 from diffpc.cli.output import Output, hush
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ METAVARS = {
     "expression": "NAME|PHOTO",
     "prompt": "TEXT",
     "output": "PNG",
-    "model": "tiny|FOLDER|HUB_ID",
+    "model": "tiny|FOLDER|FILE|HUB_ID",
     "base": "SDXL",
     "lora": "FILE [FILE ...]",
     "steps": "N",
@@ -90,10 +91,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
 
     from diffpc.generate.request import Request
 
-    kinds = get_type_hints(Request)
-    options = [(name, _option(name, kinds[name]), field(default=None)) for name in METAVARS]
+    options = [option(Request, name, METAVARS[name], DEFAULTS.get(name)) for name in METAVARS]
     flags = [(entry.name, bool, field(default=False)) for entry in fields(Output)]
-    # The request knows nothing of tyro; the help comes from its docstrings.
     kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Output), frozen=True)
     parsed = tyro.cli(
         kind,
@@ -102,21 +101,7 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
-    return Request(**_part(parsed, Request)), Output(**_part(parsed, Output))
-
-
-def _option(name: str, kind: Any) -> Any:
-    """The option's type for tyro. None stands in front, or tyro imports a type checker to see it fit."""
-    import tyro
-
-    hint = f"(default: {DEFAULTS[name]})" if name in DEFAULTS else ""
-    described = tyro.conf.arg(metavar=METAVARS[name], help_behavior_hint=hint)
-    return Annotated[Union[None, kind], described]  # noqa: UP007, RUF036 - see above
-
-
-def _part(parsed: object, kind: type[Request] | type[Output]) -> dict[str, Any]:
-    values = {entry.name: getattr(parsed, entry.name) for entry in fields(kind)}
-    return {name: value for name, value in values.items() if value is not None}
+    return part(parsed, Request), part(parsed, Output)
 
 
 def _print_outcome(outcome: Outcome, notes: Sequence[str], output: Output) -> None:

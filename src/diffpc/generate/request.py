@@ -32,7 +32,7 @@ class Request:
     output: Path | None = None
     """The PNG to write; with --count, OUT-0.png, OUT-1.png ..."""
     model: str | None = None
-    """tiny (bundled), a folder, or OWNER/NAME on the Hugging Face hub."""
+    """tiny (bundled), a folder, an adapter's file, or OWNER/NAME on the Hugging Face hub."""
     base: str | None = None
     """SDXL checkpoint (folder or .safetensors file) to use the model's adapter on."""
     lora: tuple[Path, ...] = ()

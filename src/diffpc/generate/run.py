@@ -28,7 +28,7 @@ from diffpc.loading import (
     chosen_device,
     chosen_dtype,
     load_pipeline,
-    model_folder,
+    model_place,
     native_size,
     place_of,
     weight_hashes,
@@ -175,7 +175,7 @@ def _check_early(job: Job) -> None:
             f"unknown expression {name!r}; choose one of: {', '.join(EXPRESSIONS)}; or give a photo's path"
         )
     chosen_dtype(request.dtype, chosen_device(request.device))
-    size = native_size(model_folder(request.model or BUNDLED))
+    size = native_size(model_place(request.model or BUNDLED))
     if size and not request.base:
         check_settings(_asked(request, {}), size)
 
@@ -188,9 +188,11 @@ def _asked(request: Request, defaults: dict[str, Any]) -> PortraitSettings:
 
 def _weights(request: Request) -> dict[str, str]:
     """Hashes of all weight files; those that replace the model's base, and LoRAs, under their own heading."""
-    hashes = weight_hashes(model_folder(request.model or BUNDLED))
+    place = model_place(request.model or BUNDLED)
+    hashes = weight_hashes(place)
     if request.base:
-        hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
+        if place.is_dir():
+            hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
         found = weight_hashes(place_of(request.base))
         hashes |= {f"base/{name}": value for name, value in found.items()}
     for path in request.lora:

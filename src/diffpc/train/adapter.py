@@ -23,18 +23,26 @@ from diffpc.types import LandmarkLayout
 
 
 @dataclass(frozen=True)
-class Networks:
-    """The trained parts, and the frozen ones that carry the ID loss."""
+class Judge:
+    """The frozen parts that the ID loss looks through."""
 
-    id_encoder: IdentityEncoder
-    adapter: Adapter
-    """What the identity tokens steer."""
     decoder: AutoencoderKL
     """Decodes z0_hat: the VAE itself, or a smaller one."""
     embedder: FaceEmbedder
     """E_global."""
     layout: LandmarkLayout
     """Of the landmarks in the data."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The trained parts, and the frozen ones that see faces."""
+
+    id_encoder: IdentityEncoder
+    adapter: Adapter
+    """What the identity tokens steer."""
+    judge: Judge | None = None
+    """For the ID loss; without it there is none."""
     local: LocalFeatures | None = None
     """E_local, for samples that hold the reference's crop instead of its patch features."""
 
@@ -86,7 +94,8 @@ class AdapterTask:
     def frozen(self) -> Mapping[str, nn.Module]:
         """The base, and what looks at faces."""
         parts = self.networks
-        used = {"decoder": parts.decoder, "embedder": parts.embedder, "local": parts.local}
+        judge = {"decoder": parts.judge.decoder, "embedder": parts.judge.embedder} if parts.judge else {}
+        used = {**judge, "local": parts.local}
         used = {name: module for name, module in used.items() if isinstance(module, nn.Module)}
         return used if self.joint else {**self.backbone.networks(), **used}
 
@@ -97,10 +106,10 @@ class AdapterTask:
         z_t = loss.noised(z_0, noise, timesteps, scheduler)
         prediction = self._predict(z_t, batch)
         diffusion = loss.diffusion_loss(prediction, loss.target(z_0, noise, timesteps, scheduler))
-        if not self.identity.weight:
+        if self.networks.judge is None or not self.identity.weight:
             return {"diffusion": diffusion, "total": diffusion}
         clean = loss.clean_estimate(prediction.float(), z_t, timesteps, scheduler)
-        identity = self._identity_loss(clean, batch)
+        identity = self._identity_loss(clean, batch, self.networks.judge)
         total = diffusion + self.identity.weight * identity
         return {"diffusion": diffusion, "identity": identity, "total": total}
 
@@ -118,15 +127,16 @@ class AdapterTask:
         with parts.adapter.attached(unet, step, condition, strength):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
 
-    def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor]) -> Float[Tensor, " B"]:
+    def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor], judge: Judge) -> Float[Tensor, " B"]:
         """Eq. 20 where the image is clean enough; the gradient runs through decoder and embedder."""
         chosen = (batch["timestep"] <= self.identity.until).nonzero().flatten()
         if len(chosen) == 0:
             return clean.new_zeros(len(clean))
         latents, landmarks = self._face_windows(clean[chosen], batch["landmarks"][chosen])
-        decoder = self.networks.decoder
-        pictures = decoder.decode(latents / decoder.config["scaling_factor"], return_dict=False)[0].float()
-        vectors = self.networks.embedder.embed(pictures, landmarks, self.networks.layout)
+        latents = latents / judge.decoder.config["scaling_factor"]
+        pictures = judge.decoder.decode(latents, return_dict=False)[0].float()
+        with torch.autocast(pictures.device.type, enabled=False):
+            vectors = judge.embedder.embed(pictures, landmarks, judge.layout)
         found = torch.ones(len(chosen), device=clean.device)
         terms = loss.identity_loss(vectors, batch["vector"][chosen, 0].float(), found)
         return clean.new_zeros(len(clean)).index_put((chosen,), terms)

@@ -123,7 +123,7 @@ class DecoderTask:
         """
         self.vae, self.pictures, self.latents = vae, pictures, latents
         self.window = window or latents.shape[-1]
-        self.parts = _modules(vae.decoder, vae.post_quant_conv)
+        self.parts = decoder_parts(vae)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Decoder and the convolution before it."""
@@ -154,6 +154,11 @@ class DecoderTask:
             # Generated latents are never quite those of a photo.
             "latents": latents + 0.05 * torch.randn(latents.shape, generator=generator),
         }
+
+
+def decoder_parts(vae: AutoencoderKL) -> nn.ModuleList:
+    """What draws."""
+    return _modules(vae.decoder, vae.post_quant_conv)
 
 
 def drawing_terms(

@@ -51,8 +51,9 @@ def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPC
     if start_from is not None:
         return load_adapter(start_from, found)
     torch.manual_seed(recipe.loop.seed)
+    defaults = {"steps": recipe.model.steps, "guidance": recipe.model.guidance}
     adapter = build_adapter(recipe.model.adapter, found.unet)
-    return on_base(found, adapter, asdict(recipe.model.faces), {})
+    return on_base(found, adapter, asdict(recipe.model.faces), defaults)
 
 
 def gather(

@@ -67,12 +67,9 @@ def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[s
     """
     messages: list[str] = []
     for candidate in reversed(_folders(folder)):
-        try:
-            state = json.loads((candidate / STATE).read_text())
-            if sha256(candidate / TENSORS) == state["sha256"]:
-                return load_file(candidate / TENSORS), state, messages
-        except (InputError, OSError, ValueError, KeyError, TypeError):
-            pass  # cut short, or not what `save` writes
+        found = _read(candidate)
+        if found is not None:
+            return *found, messages
         messages.append(f"{candidate.name} is damaged and was passed over")
     if messages:
         raise InputError(f"{folder}: all checkpoints are damaged; remove them to train from the start")
@@ -86,6 +83,36 @@ def newest_settings(folder: Path) -> dict[str, Any] | None:
             return dict(json.loads((candidate / STATE).read_text())["settings"])
         except (OSError, ValueError, KeyError, TypeError):
             continue  # damaged; `load_latest` tells
+    return None
+
+
+def load_at(folder: Path, images: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The checkpoint for `images` seen: its tensors and its state.
+
+    Raises:
+        InputError: if there is none, naming those there are, or it is damaged.
+    """
+    wanted = folder / f"{PREFIX}{images:010d}"
+    kept = _folders(folder)
+    if wanted not in kept:
+        there = ", ".join(path.name.removeprefix(PREFIX).lstrip("0") or "0" for path in kept)
+        raise InputError(
+            f"{folder}: has no checkpoint after {images} images; choose one of: {there or 'none'}"
+        )
+    found = _read(wanted)
+    if found is None:
+        raise InputError(f"{wanted}: is damaged; choose another checkpoint")
+    return found
+
+
+def _read(candidate: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """None for one that is damaged."""
+    try:
+        state = json.loads((candidate / STATE).read_text())
+        if sha256(candidate / TENSORS) == state["sha256"]:
+            return load_file(candidate / TENSORS), state
+    except (InputError, OSError, ValueError, KeyError, TypeError):
+        pass  # cut short, or not what `save` writes
     return None
 
 

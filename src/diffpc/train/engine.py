@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -24,6 +25,10 @@ SHARDED = (
     "CLIPEncoderLayer",
 )
 """Classes that FSDP2 gathers and frees as units; the rest stays gathered through a step."""
+
+
+EXACT = {"embedder"}
+"""Frozen networks that stay in float32: two persons' face vectors differ by less than bfloat16 can tell."""
 
 
 class Trainable(nn.Module):
@@ -56,9 +61,9 @@ class Engine:
 
     def prepare(self, trained: Trainable, frozen: Mapping[str, nn.Module]) -> nn.Module:
         """Move everything to the device, shard or copy what is trained, compile if asked."""
-        for module in frozen.values():
+        for name, module in frozen.items():
             module.requires_grad_(False)
-            module.to(self.device, DTYPES[self.settings.precision])
+            module.to(self.device, torch.float32 if name in EXACT else DTYPES[self.settings.precision])
         trained.to(self.device)
         if self.settings.checkpointing:
             checkpoint_activations([*trained.children(), *frozen.values()])
@@ -134,6 +139,5 @@ def local(tensor: Tensor) -> Tensor:
 def checkpoint_activations(modules: list[nn.Module]) -> None:
     """Networks that can compute their activations twice are told to."""
     for module in modules:
-        switch = getattr(module, "enable_gradient_checkpointing", None)
-        if switch is not None:
-            switch()
+        if getattr(module, "_supports_gradient_checkpointing", False):
+            cast(ModelMixin, module).enable_gradient_checkpointing()

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffpc.diffusion.adapter import Adapter, Step, build_adapter
-from diffpc.diffusion.backbone import Backbone, TextCondition, build, downscale
+from diffpc.diffusion.adapter import Adapter, build_adapter
+from diffpc.diffusion.backbone import Backbone, build, downscale
 from diffpc.loading import DTYPES
+from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.align import AlignTask, Reader
+from diffpc.train.autoencoder import DecoderTask, VAETask
+from diffpc.train.base import BaseTask
 from diffpc.train.engine import checkpoint_activations
-from diffpc.train.settings import Recipe
+from diffpc.train.loop import Task
+from diffpc.train.positions import Drawn
+from diffpc.train.settings import Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,60 @@ def plan(recipe: Recipe, world: int = 1) -> Plan:
     with torch.device("meta"):
         base = build(recipe.model.backbone)
         parts = build_adapter(recipe.model.adapter, base.unet)
-    frozen = {**base.networks(), "vae": base.vae}
+    task = _task(recipe, base, parts)
+    trained, frozen = ({name: _count(one) for name, one in part.items()} for part in _split(task, base))
     copies = 4 + (recipe.loop.ema_images > 0)
     width = DTYPES[recipe.engine.precision].itemsize
     batch = max(1, recipe.loop.batch // (world * recipe.engine.accumulation))
     return Plan(
         recipe=asdict(recipe),
-        trained={name: _count(module) for name, module in parts.items()},
-        frozen={name: _count(module) for name, module in frozen.items()},
-        state_bytes=copies * torch.float32.itemsize * sum(map(_count, parts.values())),
-        frozen_bytes=width * sum(map(_count, frozen.values())),
-        activation_bytes=kept_bytes(recipe, base, parts, batch) * width // torch.float32.itemsize,
+        trained=trained,
+        frozen=frozen,
+        state_bytes=copies * torch.float32.itemsize * sum(trained.values()),
+        frozen_bytes=width * sum(frozen.values()),
+        activation_bytes=_kept_bytes(recipe, task, batch) * width // torch.float32.itemsize,
     )
 
 
-def kept_bytes(recipe: Recipe, base: Backbone, parts: dict[str, Any], batch: int) -> int:
+def _task(recipe: Recipe, base: Backbone, parts: dict[str, Any]) -> Task:
+    """The stage's task on networks that hold nothing; nobody asks it for samples."""
+    side = recipe.cache.size // downscale(base.vae)
+    pictures = torch.zeros(1, 3, recipe.cache.size, recipe.cache.size, dtype=torch.uint8)
+    latents = torch.zeros(1, recipe.model.backbone.vae.latent_channels, side, side)
+    adapter = Adapter(parts["id_ctrl"], parts["id_injectors"], parts.get("id_attention"))
+    networks = Networks(parts["id_encoder"], adapter)
+    empty = torch.zeros(recipe.model.backbone.text_encoder.length, dtype=torch.int64)
+    reader = Reader(parts["id_encoder"], base, (empty, empty))
+    tasks: dict[Stage, Callable[[], Task]] = {
+        "vae": lambda: VAETask(base.vae, pictures, recipe.window),
+        "decoder": lambda: DecoderTask(base.vae, pictures, latents, recipe.window),
+        "base": lambda: BaseTask(base, _no_samples),
+        "align": lambda: AlignTask(reader, _no_samples),
+        "adapter": lambda: AdapterTask(base, networks, _no_samples),
+        "joint": lambda: AdapterTask(base, networks, _no_samples, joint=True),
+    }
+    return tasks[recipe.stage]()
+
+
+def _no_samples(seed: int) -> Drawn:
+    """Shapes are all that a plan looks at."""
+    return Drawn(seed, lambda _: {}, str)
+
+
+def _split(task: Task, base: Backbone) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    """What is trained, and what is there beside it."""
+    trained = dict(task.modules())
+    rest = dict(task.frozen())
+    if "vae" not in trained and "decoder" not in trained:
+        rest = {**{name: one for name, one in rest.items() if one is not base.vae}, "vae": base.vae}
+    return trained, rest
+
+
+def _kept_bytes(recipe: Recipe, task: Task, batch: int) -> int:
     """Bytes, in float32, that one forward pass of a batch keeps for its gradient."""
-    networks: list[nn.Module] = [base.unet, *parts.values()]
-    base.unet.requires_grad_(False)
+    networks = [*task.modules().values(), *task.frozen().values()]
+    for module in task.frozen().values():
+        module.requires_grad_(False)
     if recipe.engine.checkpointing:
         checkpoint_activations(networks)
     known = {_storage(value) for module in networks for value in module.parameters()}
@@ -89,27 +132,31 @@ def kept_bytes(recipe: Recipe, base: Backbone, parts: dict[str, Any], batch: int
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = _forward(recipe, base, parts, batch)  # keeps the graph, and with it the tensors, alive
-    del output
+        terms = task.losses(_batch(recipe, batch))  # keeps the graph, and with it the tensors, alive
+    del terms
     return sum(size for storage, size in kept.items() if storage not in known)
 
 
-def _forward(recipe: Recipe, base: Backbone, parts: dict[str, Any], batch: int) -> Tensor:
-    settings, unet = recipe.model, base.unet
-    side = recipe.cache.size // downscale(base.vae)
+def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
+    """Collated samples with the shapes of any stage's."""
+    model, pixels = recipe.model, 2 ** (len(recipe.model.backbone.vae.block_out_channels) - 1)
+    side = recipe.cache.size // pixels
+    if recipe.stage in ("vae", "decoder"):
+        side = recipe.window or side
+    latent = (count, model.backbone.vae.latent_channels, side, side)
+    flags = ("kept_global", "kept_local", "kept_adapter")
     with torch.device("meta"):
-        z_t = torch.zeros(batch, settings.backbone.vae.latent_channels, side, side)
-        text = torch.zeros(batch, settings.backbone.text_encoder.length, settings.backbone.text_width)
-        pooled = torch.zeros(batch, settings.backbone.text_encoder_2.projection)
-        told = TextCondition(text, pooled)
-        vectors = torch.zeros(batch, 1, settings.adapter.global_width)
-        patches = torch.zeros(batch, PATCHES, settings.adapter.local_width)
-        timesteps = torch.zeros(batch, dtype=torch.int64)
-        step = Step(z_t, timesteps, text, base.added(told, z_t))
-    adapter = Adapter(parts["id_ctrl"], parts["id_injectors"], parts.get("id_attention"))
-    condition = adapter.condition(parts["id_encoder"](vectors, patches), z_t)
-    with adapter.attached(unet, step, condition):
-        return unet(z_t, timesteps, encoder_hidden_states=text, added_cond_kwargs=step.added).sample
+        tokens = torch.zeros(count, model.backbone.text_encoder.length, dtype=torch.int64)
+        return {
+            **{name: torch.zeros(latent) for name in ("z_0", "z_3d", "noise", "latents")},
+            **{name: torch.ones(count, dtype=torch.bool) for name in flags},
+            "picture": torch.zeros(count, 3, pixels * side, pixels * side),
+            "timestep": torch.zeros(count, dtype=torch.int64),
+            "tokens": tokens,
+            "tokens_2": tokens,
+            "vector": torch.zeros(count, 1, model.adapter.global_width),
+            "patches": torch.zeros(count, PATCHES, model.adapter.local_width),
+        }
 
 
 PATCHES = 257

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from diffpc.images import write_png
+from diffpc.loading import quiet
 from diffpc.train.build import build_pipeline, fit_scale, gather
 from diffpc.train.changes import refuse_changes
 from diffpc.train.checkpoint import newest_settings
@@ -64,7 +65,8 @@ def train(
     """
     _check(recipe, places)
     photos = read_photos(places.data, places.captions, report=say)
-    pipeline = build_pipeline(recipe, places.base, places.start_from)
+    with quiet():
+        pipeline = build_pipeline(recipe, places.base, places.start_from)
     material = gather(recipe, pipeline, photos, places.cache or places.output / "cache", say)
     if places.start_from is None:  # a trained adapter knows its scale
         fit_scale(pipeline, material.cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from diffpc.settings import ModelSettings
@@ -128,6 +129,25 @@ class PairSettings:
     density: Literal["uniform", "linear"] = "uniform"
     """How often timesteps are drawn; linear: in proportion to the timestep, since whose face it is and how it
     stands is decided where there is much noise."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to take from a run, and in what form."""
+
+    raw: bool = False
+    """The weights as the last step left them, not their moving average."""
+    checkpoint: int | None = None
+    """Images seen when the checkpoint to take was written."""
+    precision: Literal["float32", "float16", "bfloat16"] = "float16"
+    """Of the numbers in the file. float32 is exact: the run's weights bit for bit. float16 is half as large and
+    rounds them to 11 bits, bfloat16 to 8; in a whole model the base's too."""
+    base: str | None = None
+    """Where the base lies now, if not where the run found it."""
+    start_from: Path | None = None
+    """Where the adapter that the run began with lies now, if not where the run found it."""
+    force: bool = False
+    """Replace an adapter or model that is there."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from torch import nn
+
+from diffpc.adapter_file import ADAPTER, OPTIONAL
 from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone, token_ids
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.train.adapter import AdapterTask, Networks
+from diffpc.train.adapter import AdapterTask, Judge, Networks
 from diffpc.train.align import AlignTask, Reader
-from diffpc.train.autoencoder import DecoderTask, VAETask
+from diffpc.train.autoencoder import DecoderTask, VAETask, decoder_parts
 from diffpc.train.base import BaseTask
 from diffpc.train.cache import Cache
 from diffpc.train.loop import Task
@@ -36,6 +39,22 @@ def task(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Task:
         InputError: if there is no pair.
     """
     return STAGES[recipe.stage](recipe, pipeline, material)
+
+
+def trained_modules(stage: Stage, pipeline: DiffPCPipeline) -> dict[str, nn.Module]:
+    """What a stage trains of a pipeline, by the names that its task gives and checkpoints have."""
+    vae, base = pipeline.vae, _backbone(pipeline).networks()
+    adapter = {name: getattr(pipeline, name) for name in (*ADAPTER, *OPTIONAL)}
+    adapter = {name: part for name, part in adapter.items() if part is not None}
+    trained: dict[Stage, dict[str, nn.Module]] = {
+        "vae": {"vae": vae},
+        "decoder": {"decoder": decoder_parts(vae)},
+        "base": base,
+        "align": {"id_encoder": pipeline.id_encoder},
+        "adapter": adapter,
+        "joint": {**adapter, **base},
+    }
+    return trained[stage]
 
 
 def _vae(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> VAETask:
@@ -64,9 +83,7 @@ def _adapter(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Ad
     networks = Networks(
         id_encoder=pipeline.id_encoder,
         adapter=Adapter(pipeline.id_ctrl, pipeline.id_injectors, pipeline.id_attention),
-        decoder=pipeline.vae,
-        embedder=tools.embedder,
-        layout=material.cache.layout,
+        judge=Judge(pipeline.vae, tools.embedder, material.cache.layout),
         local=None if recipe.cache.patches else tools.local,
     )
     samples = _pairs(recipe, pipeline, material)
