@@ -1,6 +1,7 @@
 """The whole of `diffpc train` on photos of persons who do not exist."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ def test_sigkill_costs_what_came_after_the_checkpoint(places, tmp_path):
         2,
     ]
     arguments += ["--loop.checkpoint-images", 4, "--preview-images", 0, "--engine.tracker", "none"]
-    arguments += ["--cache.no-mirrored", "--cache.no-pictures", "--quiet"]
+    arguments += ["--cache.mirrored", "False", "--cache.pictures", "False", "--quiet"]
     arguments = ["train", "tiny", *map(str, arguments)]
     program = [sys.executable, "-m", "diffpc.cli", *arguments, "--output", str(places.output)]
     process = subprocess.Popen(program)
@@ -113,6 +114,33 @@ def test_sigkill_costs_what_came_after_the_checkpoint(places, tmp_path):
     assert main([*arguments, "--output", str(places.output)]) == 0
     assert main([*arguments, "--output", str(whole.output)]) == 0
     assert same(tensors(whole), tensors(places))
+
+
+def test_two_processes_build_one_cache_and_learn_what_one_does(places, tmp_path):
+    """By torchrun, as a user starts them; each sees one of the two pairs of every batch."""
+    arguments = ["train", "tiny", "--data", str(places.data), "--loop.images", "4", "--loop.batch", "2"]
+    arguments += [
+        "--cache.mirrored",
+        "False",
+        "--cache.pictures",
+        "False",
+        "--cache.part",
+        "2",
+        "--preview-images",
+        "0",
+    ]
+    arguments += ["--engine.tracker", "none", "--quiet"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = [*command, "-m", "diffpc.cli", *arguments, "--output", str(places.output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    subprocess.run(program, check=True, env=environment)
+    alone = replace(places, output=tmp_path / "alone")
+    shared = places.output / "cache"
+    assert main([*arguments, "--cache-folder", str(shared), "--output", str(alone.output)]) == 0
+    assert len(list(shared.iterdir())) == 1  # the same settings, photos and weights: nothing is built again
+    first, second = tensors(places), tensors(alone)
+    weights = [name for name in first if name.startswith("weight/")]
+    assert all(torch.allclose(first[name], second[name], atol=2e-5) for name in weights)
 
 
 @pytest.mark.parametrize("stage", ["vae", "decoder", "base", "align", "joint"])
@@ -199,3 +227,37 @@ def test_an_adapter_is_trained_further_from_where_it_was(places):
     }
     wanted = load_pipeline("tiny").id_encoder.float().state_dict()
     assert same(found, dict(wanted))
+
+
+def test_the_command_says_what_is_missing_or_unknown(capsys):
+    assert main(["train"]) == 2
+    assert "tiny_decoder" in capsys.readouterr().err
+    assert main(["train", "huge"]) == 2
+    assert "unknown preset 'huge'; choose one of: tiny, " in capsys.readouterr().err
+    assert main(["train", "tiny", "--output", "x"]) == 2
+    assert "--data is missing" in capsys.readouterr().err
+
+
+def test_a_run_ends_with_what_to_do_next(places, capsys):
+    arguments = [
+        "--data",
+        str(places.data),
+        "--cache-folder",
+        str(places.cache),
+        "--output",
+        str(places.output),
+    ]
+    arguments += [
+        "--cache.mirrored",
+        "False",
+        "--cache.pictures",
+        "False",
+        "--loop.batch",
+        "2",
+        "--stop-at",
+        "2",
+    ]
+    assert main(["train", "tiny", *arguments, "--preview-images", "0", "--engine.tracker", "none"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{places.output}: 2 of 80000 images; take them along with: diffpc export")
+    assert "train: " in captured.err and "img/s" in captured.err

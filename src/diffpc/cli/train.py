@@ -6,9 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
+from typing import Any, get_type_hints
 
+from diffpc.cli.options import option, part
 from diffpc.cli.output import hush
 from diffpc.errors import UsageError
 from diffpc.settings import AdapterSettings
@@ -40,43 +42,58 @@ presets:
 `diffpc train PRESET --help` lists the options with the preset's values."""
 
 
+METAVARS = {
+    "data": ("PHOTOS", None),
+    "output": ("RUN", None),
+    "captions": ("FILE", None),
+    "start_from": ("ADAPTER", "a new one"),
+    "cache_folder": ("FOLDER", "in the output"),
+    "stop_at": ("IMAGES", "at the end"),
+}
+"""How `--help` names values that may be left out, and what then stands for them."""
+
+GROUPS = {
+    "loop": LoopSettings,
+    "adapter": AdapterSettings,
+    "identity": IdentityLoss,
+    "pairs": PairSettings,
+    "cache": CacheSettings,
+    "engine": EngineSettings,
+}
+"""Fields of the recipe that are options one by one."""
+
+
 @dataclass(frozen=True)
 class Options:
-    """What the command takes; the preset's values are the defaults."""
+    """What the command takes beside GROUPS."""
 
-    data: Path | None
+    data: Path | None = None
     """Folder of PERSON/PHOTO.jpg, or of shards 00000.tar, 00001.tar ..."""
-    output: Path | None
+    output: Path | None = None
     """Where the run lives: checkpoints, cache, log, previews. The same folder goes on with the same run."""
-    base: str
+    base: str = "tiny"
     """What is built on: an SDXL checkpoint, a model folder, tiny for the bundled model, or new for a base with
     random weights."""
-    captions: Path | None
+    captions: Path | None = None
     """Captions of a folder of photos: .csv or .jsonl with "photo" and "caption"."""
-    start_from: Path | None
-    """An adapter to train further, instead of a new one."""
-    cache_folder: Path | None
-    """Where to keep what is computed once per photo, so that several runs share it; None: in the output."""
-    stop_at: int | None
+    start_from: Path | None = None
+    """An adapter, or a model with one, to train further."""
+    cache_folder: Path | None = None
+    """Where to keep what is computed once per photo, so that several runs share it."""
+    stop_at: int | None = None
     """Stop after so many images; the run can go on later."""
-    dry_run: bool
+    dry_run: bool = False
     """Print settings, sizes and estimated memory, and do nothing."""
-    quiet: bool
+    quiet: bool = False
     """No progress bar, no news."""
-    debug: bool
+    debug: bool = False
     """Show the traceback of an unexpected error."""
-    previews: int
+    previews: int = 4
     """Rows in each picture of progress."""
-    preview_images: int
+    preview_images: int = 10_000
     """Images between pictures of progress; 0 draws none."""
-    window: int | None
+    window: int | None = None
     """Side, in latents, of the windows that an autoencoder learns from; None takes whole pictures."""
-    loop: LoopSettings
-    adapter: AdapterSettings
-    identity: IdentityLoss
-    pairs: PairSettings
-    cache: CacheSettings
-    engine: EngineSettings
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -86,8 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     if arguments[0] not in RECIPES:
         raise UsageError(f"unknown preset {arguments[0]!r}; choose one of: {', '.join(RECIPES)}")
-    options = _parsed(RECIPES[arguments[0]](), arguments)
-    recipe = _recipe(RECIPES[arguments[0]](), options)
+    options, recipe = _parsed(RECIPES[arguments[0]](), arguments)
     if options.dry_run:
         return _dry_run(recipe)
     if options.data is None or options.output is None:
@@ -107,57 +123,37 @@ def run(arguments: Sequence[str]) -> int:
     )
     trainer = train(recipe, places, _say(options.quiet), options.stop_at, progress=not options.quiet)
     if trainer.engine.main:
-        print(f"{options.output}: {trainer.images} of {recipe.loop.images} images")
+        print(
+            f"{options.output}: {trainer.images} of {recipe.loop.images} images; take them along with: "
+            f"diffpc export {options.output} OUTPUT"
+        )
     return 0
 
 
-def _parsed(recipe: Recipe, arguments: Sequence[str]) -> Options:
+def _parsed(preset: Recipe, arguments: Sequence[str]) -> tuple[Options, Recipe]:
+    """The options, and the preset with what they change."""
     import tyro
 
-    default = Options(
-        data=None,
-        output=None,
-        base="tiny",
-        captions=None,
-        start_from=None,
-        cache_folder=None,
-        stop_at=None,
-        dry_run=False,
-        quiet=False,
-        debug=False,
-        previews=recipe.previews,
-        preview_images=recipe.preview_images,
-        window=recipe.window,
-        loop=recipe.loop,
-        adapter=recipe.model.adapter,
-        identity=recipe.identity,
-        pairs=recipe.pairs,
-        cache=recipe.cache,
-        engine=recipe.engine,
-    )
-    return tyro.cli(
-        Options,
+    groups = [
+        (name, tyro.conf.FlagConversionOff[kind], field(default=getattr(preset, name, preset.model.adapter)))
+        for name, kind in GROUPS.items()
+    ]
+    plain = [
+        (name, get_type_hints(Options)[name], field(default=getattr(preset, name)))
+        for name in ("previews", "preview_images", "window")
+    ]
+    places = [option(Options, name, *names) for name, names in METAVARS.items()]
+    kind = make_dataclass("Train", [*places, *plain, *groups], bases=(Options,), frozen=True, kw_only=True)
+    parsed = tyro.cli(
+        kind,
         prog=f"diffpc train {arguments[0]}",
         description=f"{summary(RECIPES[arguments[0]])} Run the same command again to go on after a stop.",
         args=list(arguments[1:]),
-        default=default,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
-
-
-def _recipe(preset: Recipe, options: Options) -> Recipe:
-    return replace(
-        preset,
-        model=replace(preset.model, adapter=options.adapter),
-        loop=options.loop,
-        identity=options.identity,
-        pairs=options.pairs,
-        cache=options.cache,
-        engine=options.engine,
-        previews=options.previews,
-        preview_images=options.preview_images,
-        window=options.window,
-    )
+    chosen: dict[str, Any] = {name: getattr(parsed, name) for name in (*GROUPS, *(one for one, *_ in plain))}
+    model = replace(preset.model, adapter=chosen.pop("adapter"))
+    return part(parsed, Options), replace(preset, model=model, **chosen)
 
 
 def _dry_run(recipe: Recipe) -> int:
