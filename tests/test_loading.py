@@ -1,5 +1,6 @@
 """Models, bases, adapters and LoRAs from disk."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,15 @@ def test_names_of_devices_and_types() -> None:
     assert chosen_dtype("float16", torch.device("cuda")) == torch.float16
     with pytest.raises(UsageError, match="float16 does not run on the cpu"):
         chosen_dtype("float16", torch.device("cpu"))
+
+
+def test_a_models_own_size_follows_its_autoencoders_levels(tmp_path: Path) -> None:
+    for part, values in {"unet": {"sample_size": 8}, "vae": {"block_out_channels": [1, 2, 3, 4, 5]}}.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text(json.dumps(values))
+    assert native_size(tmp_path) == (128, 128)
+    (tmp_path / "vae" / "config.json").write_text("{}")
+    assert native_size(tmp_path) is None
 
 
 def test_names_of_places(random_model: Path) -> None:

@@ -147,9 +147,14 @@ def place_of(name: str) -> Path:
 
 def native_size(place: Path) -> tuple[int, int] | None:
     """Width, height in pixels that a model draws by default; None for an adapter alone."""
-    path = place / "unet" / "config.json"
-    side = _json(path).get("sample_size") if path.is_file() else None
-    return (side * 8, side * 8) if isinstance(side, int) else None
+    unet, vae = (place / part / "config.json" for part in ("unet", "vae"))
+    if not unet.is_file() or not vae.is_file():
+        return None
+    side, levels = _json(unet).get("sample_size"), _json(vae).get("block_out_channels")
+    if not isinstance(side, int) or not isinstance(levels, list):
+        return None
+    pixels = side * 2 ** (len(cast(list[int], levels)) - 1)
+    return pixels, pixels
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
