@@ -14,11 +14,11 @@ from torch import nn
 from diffpc.diffusion.adapter import Adapter, build_adapter
 from diffpc.diffusion.backbone import Backbone
 from diffpc.loading import load_adapter, load_base, on_base
+from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.train.adapter import AdapterTask, Networks
 from diffpc.train.cache import Cache, CacheTools, build_cache, fingerprint
 from diffpc.train.pairs import PairDataset
-from diffpc.train.photos import Photo
 from diffpc.train.settings import Recipe
 
 FITTED = 256

@@ -11,10 +11,10 @@ from typing import Any
 from tqdm import tqdm
 
 from diffpc.images import write_png
+from diffpc.photos import read_photos
 from diffpc.train.build import adapter_task, build_pipeline, fit_scale, gather
 from diffpc.train.loop import JsonLines, Report, Trainer
 from diffpc.train.memory import peak_memory
-from diffpc.train.photos import read_photos
 from diffpc.train.preview import averaged_weights, preview
 from diffpc.train.settings import Recipe
 from diffpc.train.trackers import tracked
@@ -28,7 +28,7 @@ class Places:
     """What is read and where the run lives."""
 
     data: Path
-    """Folder of PERSON/PHOTO.jpg, or of shards; see `diffpc.train.photos`."""
+    """Folder of PERSON/PHOTO.jpg, or of shards; see `diffpc.photos`."""
     output: Path
     """Checkpoints, the cache, the log and pictures of progress."""
     base: str
