@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from captions import description
 from parts import load_average, new_adapter, report_to
 from transformers import CLIPTokenizer
 
+from diffpc.curate.grammar import description
+from diffpc.curate.traits import traits_of
 from diffpc.diffusion.backbone import Backbone, build, encode_token_ids
 from diffpc.presets import tiny
 from diffpc.train import recipe
@@ -30,7 +31,7 @@ def read_data(lfw: Path, folder: Path, tokenizer: Path, backbone: Backbone) -> A
     with (lfw / "attributes.csv").open() as stream:
         attributes = {row["image"]: row for row in csv.DictReader(stream)}
     rows = [attributes.get(Path(name).name) for name in images.tolist()]
-    texts = [description(row) if row else "" for row in rows]
+    texts = [description(traits_of(row, {}, None)) if row else "" for row in rows]
     different = ["", *sorted(set(texts) - {""})]
     number = {text: index for index, text in enumerate(different)}
     return AlignData(
