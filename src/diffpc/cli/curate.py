@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
+from typing import Annotated
 
 from diffpc.cli.output import Output, hush
 from diffpc.curate.engine import EngineSettings
@@ -19,11 +20,11 @@ from diffpc.curate.settings import (
     ShardSettings,
 )
 
-USAGE = """usage: diffpc curate SOURCE DESTINATION [OPTIONS]
-
-Make a training set with same-person pairs from photos of persons; run the same command again to go on after a stop.
-
-SOURCE: a folder of PERSON/PHOTO.jpg, a folder of shards 00000.tar ..., IMDb-Face.csv, or a CSV with name and url."""
+DESCRIPTION = (
+    "Make a training set with same-person pairs from photos of persons; run the same command again to go on after a "
+    "stop. SOURCE: a folder of PERSON/PHOTO.jpg, a folder of shards 00000.tar ..., IMDb-Face.csv, or a CSV with the "
+    "columns name and url. DESTINATION: where the set goes."
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     say = _say(options.quiet)
     outcome = curate(places, settings, options.run, say)
-    page = write_report(destination, settings)
+    page = write_report(destination, places.work, settings)
     if options.json:
         print(json.dumps({**asdict(outcome), "report": str(page)}))
         return 0
@@ -69,16 +70,22 @@ def run(arguments: Sequence[str]) -> int:
 def _parsed(arguments: Sequence[str]) -> tuple[Path, Path, Options]:
     import tyro
 
-    @dataclass(frozen=True)
-    class Curate(Options):
-        """The options, and the two places in front of them."""
-
-        source: tyro.conf.Positional[Path] = Path()
-        """Folder of PERSON/PHOTO.jpg or of shards, IMDb-Face.csv, or a CSV with the columns name and url."""
-        destination: tyro.conf.Positional[Path] = Path()
-        """Where the set goes; the same folder goes on with the same set."""
-
-    parsed = tyro.cli(Curate, prog="diffpc curate", args=list(arguments))
+    # Made here, since annotations in a class body would need tyro at import; both places are required.
+    places = [
+        (
+            name,
+            Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())],
+            field(kw_only=True),
+        )
+        for name in ("source", "destination")
+    ]
+    parsed = tyro.cli(
+        make_dataclass("Curate", places, bases=(Options,), frozen=True),
+        prog="diffpc curate",
+        description=DESCRIPTION,
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    )
     return parsed.source, parsed.destination, parsed
 
 

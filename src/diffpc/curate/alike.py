@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def near_pairs(hashes: UInt64[np.ndarray, " N"], most: int) -> Iterator[tuple[in
             yield from _close(hashes, np.sort(rows), most, edges[: number + 1])
 
 
-def kept_of(count: int, pairs: Sequence[tuple[int, int]], better: Callable[[int], object]) -> dict[int, int]:
+def kept_of(count: int, pairs: Sequence[tuple[int, int]], better: Callable[[int], Any]) -> dict[int, int]:
     """Copy -> the row that is kept in its stead.
 
     Args:
@@ -57,10 +58,10 @@ def kept_of(count: int, pairs: Sequence[tuple[int, int]], better: Callable[[int]
         alike[second].append(first)
     kept: set[int] = set()
     copies: dict[int, int] = {}
-    for row in sorted(range(count), key=better):  # pyright: ignore[reportArgumentType] - any sort key
+    for row in sorted(range(count), key=better):
         models = [other for other in alike[row] if other in kept]
         if models:
-            copies[row] = min(models, key=better)  # pyright: ignore[reportArgumentType] - as above
+            copies[row] = min(models, key=better)
         else:
             kept.add(row)
     return copies

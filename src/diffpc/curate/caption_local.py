@@ -72,5 +72,5 @@ def load_local_captioner(settings: CaptionSettings, folder: Path) -> LocalCaptio
         raise InputError(
             f"{settings.model}: cannot be loaded as an image-text model ({reason}); give a folder or a name on the hub"
         ) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return LocalCaptioner(processor, model.to(device), settings.instruction)
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return LocalCaptioner(processor, torch.nn.Module.to(model, place), settings.instruction)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -175,7 +176,7 @@ def _copies(candidates: Candidates, kind: str, bits: int) -> list[tuple[int, int
 
 
 def _dropped_copies(
-    candidates: Candidates, pairs: Sequence[tuple[int, int]], ranks: Sequence[tuple[object, ...]]
+    candidates: Candidates, pairs: Sequence[tuple[int, int]], ranks: Sequence[tuple[Any, ...]]
 ) -> list[LeftOut]:
     copies = kept_of(len(ranks), pairs, ranks.__getitem__)
     return [
@@ -196,7 +197,7 @@ def _likeness(candidates: Candidates, alive: np.ndarray, kind: str, seed: int) -
 
 
 def _numbers(
-    candidates: Candidates, alive: np.ndarray, ranks: Sequence[tuple[object, ...]], settings: PersonSettings
+    candidates: Candidates, alive: np.ndarray, ranks: Sequence[tuple[Any, ...]], settings: PersonSettings
 ) -> list[LeftOut]:
     """Photos of persons with too few, and the least good of persons with too many."""
     found: list[LeftOut] = []
@@ -206,7 +207,7 @@ def _numbers(
             found += [LeftOut(row, "few_photos", detail) for row in rows]
         elif 0 < settings.most < len(rows):
             detail = f"{person} has {settings.most} better photos"
-            surplus = sorted(rows, key=ranks.__getitem__)[settings.most :]  # pyright: ignore[reportArgumentType]
+            surplus = sorted(rows, key=ranks.__getitem__)[settings.most :]
             found += [LeftOut(row, "over_the_cap", detail) for row in surplus]
     return found
 

@@ -53,6 +53,7 @@ class Job(Protocol):
         ...
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Makes jobs; opened by `with`."""
 

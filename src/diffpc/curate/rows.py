@@ -125,4 +125,5 @@ def _origin(one: Record | Reject) -> dict[str, str]:
 def _place(params: FaceParams, square: Square, size: int) -> list[float]:
     """The 3D face's crop on the picture, which becomes its frame."""
     x, y = to_picture(np.array([params.crop.centre]), square, size)[0].tolist()
-    return [x, y, params.crop.size * size / square.side, params.crop.resolution, size, size]
+    resolution, frame = float(params.crop.resolution), float(size)
+    return [x, y, params.crop.size * size / square.side, resolution, frame, frame]

@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -199,7 +200,7 @@ def _write_rejects(
         }
         for one in choice.left_out
     ]
-    rows.sort(key=lambda row: row["source_key"])
+    rows.sort(key=itemgetter("source_key"))
     write_table(destination / REJECTS, pa.Table.from_pylist(rows, REJECT_FIELDS))
     return Counter(row["reason"] for row in rows)
 
@@ -220,7 +221,7 @@ def _times(told: Sequence[Told]) -> dict[str, dict[str, float]]:
     """Stage -> photos and processor seconds; and what a captioner counted."""
     seconds = sum((Counter(one.seconds) for one in told), Counter[str]())
     seen = sum((Counter(one.seen) for one in told), Counter[str]())
-    return {name: {"count": seen[name], "seconds": round(seconds[name], 3)} for name in seen}
+    return {name: {"count": float(seen[name]), "seconds": round(float(seconds[name]), 3)} for name in seen}
 
 
 def _complete(destination: Path, digest: str) -> Outcome | None:
@@ -231,7 +232,7 @@ def _complete(destination: Path, digest: str) -> Outcome | None:
     """
     file = destination / SET
     try:
-        found = cast(dict[str, Any], json.loads(file.read_bytes())) if file.exists() else {"digest": None}
+        found: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {"digest": None}
         known = found.pop("digest")
         if known == digest:
             return Outcome(**found) if found else None

@@ -100,7 +100,7 @@ class DownloadSettings:
     timeout: float = 15.0
     """Seconds without a byte after which a server is given up."""
     deadline: float = 60.0
-    """Seconds for a whole photo, redirects included."""
+    """Seconds for one answer, however slowly it comes."""
     megabytes: float = 32.0
     """Largest photo."""
     redirects: int = 5

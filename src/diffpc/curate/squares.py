@@ -39,9 +39,8 @@ def side_range(box: Box, frame: tuple[int, int], settings: PhotoSettings) -> tup
         settings: the paper's 2 % of face, and the least side.
     """
     width, height = box[2] - box[0], box[3] - box[1]
-    low = max(settings.closest * max(width, height), settings.side)
-    high = min(*frame, (width * height / settings.face_share) ** 0.5)
-    return low, high
+    low = max(settings.closest * max(width, height), float(settings.side))
+    return low, min(float(min(frame)), (width * height / settings.face_share) ** 0.5)
 
 
 def drawn_squares(

@@ -52,7 +52,7 @@ def decode(record: Record, tools: Tools) -> Outcome:
 def find_face(record: Record, tools: Tools) -> Outcome:
     """The only face; `no_face`, `several_faces`, or `other_face` where the list means another one."""
     image = needed(record.image, "image")
-    faces = tools.detector(image)
+    faces = list(tools.detector(image))
     if not faces:
         return _refused(record, "no_face", f"no face found (tried: {tools.detector.tried})")
     if len(faces) > 1:

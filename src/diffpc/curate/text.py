@@ -14,7 +14,7 @@ from diffpc.types import Image
 
 TEXT_FINDERS: dict[str, str] = {
     "rapidocr": "diffpc.curate.text:rapidocr_finder",
-    "none": "diffpc.curate.text:no_finder",
+    "none": "diffpc.curate.text:NoFinder",
 }
 """name -> factory() -> TextFinder."""
 
@@ -86,9 +86,13 @@ def rapidocr_finder() -> RapidOCRFinder:
     return RapidOCRFinder()
 
 
-def no_finder() -> TextFinder:
+class NoFinder:
     """Finds nothing: leaves the stage out."""
-    return lambda _: []
+
+    def __call__(self, image: Image) -> list[tuple[Box, str]]:
+        """See `TextFinder`."""
+        del image
+        return []
 
 
 def touches(first: Box, second: Box) -> bool:
