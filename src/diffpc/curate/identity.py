@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.cluster.vq import kmeans2
 
-THRESHOLDS: Mapping[str, float] = {"arcface": 0.7, "dlib": 0.5}
+THRESHOLDS: Mapping[str, float] = {"arcface": 0.7, "dlib": 0.42}
 """Embedder -> least similarity: the paper's for ArcFace, where it is a cosine; calibrated for dlib's, where it is
 1 - the L2 distance."""
 

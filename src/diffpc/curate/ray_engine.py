@@ -54,7 +54,10 @@ class RayEngine:
                 ) from error
         else:
             workers = self._settings.workers or None
-            self._ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECTS, **quiet)
+            # "local": without it Ray would join whatever cluster runs on this machine.
+            self._ray.init(
+                "local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECTS, **quiet
+            )
         context = self._data.DataContext.get_current()
         context.enable_progress_bars = False
         for name in ("ray.data", "ray"):

@@ -111,7 +111,7 @@ def _made(
             f"{places.source}: none of {len(photos.listed)} photos is left ({_reasons(times, choice)}); "
             "lower the thresholds or give more photos per person"
         )
-    described = _captioned(places.work / f"captions-{digest}", candidates, choice, files, settings.captions)
+    described = _captioned(places.work, candidates, choice, files, settings.captions)
     times += make_all("captions", described.parts, engine, report)
     shards = cut_shards(described.entries, places.destination, settings.photos.size, settings.shards.photos)
     times += make_all("shards", shards, engine, report)
@@ -164,14 +164,15 @@ def _photo_parts(work: Path, photos: Sequence[Listed], settings: CurateSettings)
 
 
 def _captioned(
-    folder: Path, candidates: Candidates, choice: Choice, files: Sequence[Path], settings: CaptionSettings
+    work: Path, candidates: Candidates, choice: Choice, files: Sequence[Path], settings: CaptionSettings
 ) -> _Captioned:
     """The caption parts of the chosen photos, and where each photo of the set lies."""
     rows: dict[int, list[int]] = defaultdict(list)
     for number, row in sorted(candidates.places[one] for one in choice.rows):
         rows[number].append(row)
+    folder = work / f"captions-{_hash(files[0].parent.name, asdict(settings), sorted(rows.items()))}"
     parts = {
-        number: CaptionPart(folder / files[number].name, files[number], tuple(found), settings, folder.parent)
+        number: CaptionPart(folder / files[number].name, files[number], tuple(found), settings, work)
         for number, found in rows.items()
     }
     order = {(number, row): place for number, found in rows.items() for place, row in enumerate(found)}
@@ -256,7 +257,9 @@ def _why(reason: str, detail: str) -> dict[str, str]:
 def _digest(photos: _Photos, settings: CurateSettings) -> str:
     """Of all that the set depends on."""
     rules = {name: value for name, value in asdict(settings).items() if name != "download"}
-    return _hash([_identity(photo) for photo in photos.listed], [dict(row) for row in photos.lost], rules)
+    threshold = threshold_for(settings.photos.embedder, settings.persons)
+    known = [_identity(photo) for photo in photos.listed]
+    return _hash(known, [dict(row) for row in photos.lost], rules, threshold)
 
 
 def _identity(photo: Listed) -> dict[str, Any]:

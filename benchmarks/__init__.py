@@ -1,0 +1,1 @@
+"""Timings against what people would otherwise use."""
