@@ -161,7 +161,13 @@ def test_a_local_model(tmp_path, photos):
     describe = load_captioner(CaptionSettings("transformers", str(tmp_path / "model")), tmp_path)
     first, second = describe(photos[:1]), describe(photos)
     assert first[0] == second[0]
-    assert set(" ".join(one.captions[0] for one in second).split()) <= {"[DEC]", "a", "woman", "smiles", "[UNK]"}
+    assert set(" ".join(one.captions[0] for one in second).split()) <= {
+        "[DEC]",
+        "a",
+        "woman",
+        "smiles",
+        "[UNK]",
+    }
 
 
 def test_a_part_of_captions(tmp_path, photos):
