@@ -27,11 +27,11 @@ import numpy as np
 from PIL import Image as PILImage
 
 from diffpc.curate.choose import Candidates, choose, read_candidates
-from diffpc.curate.engine import EngineSettings, load_engine
+from diffpc.curate.engine import load_engine
 from diffpc.curate.identity import THRESHOLDS
 from diffpc.curate.parts import Told
 from diffpc.curate.record import Listed
-from diffpc.curate.settings import PersonSettings, PhotoSettings
+from diffpc.curate.settings import EngineSettings, PersonSettings, PhotoSettings
 from diffpc.curate.stages import jpeg
 from diffpc.curate.worker import PhotoPart, tools_for
 

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from diffpc.curate.engine import SerialEngine
 from diffpc.curate.parts import Told, read_columns, read_told, write_part
 from diffpc.curate.progress import make_all, news
 from diffpc.curate.record import REASONS, Listed, Reject, Square
 from diffpc.curate.rows import PART_FIELDS, THUMBNAIL, reject_row, to_picture
+from diffpc.curate.settings import EngineSettings
 from diffpc.errors import InputError
 from tests.curate.conftest import opened
 
@@ -83,8 +85,6 @@ class Job:
 
 
 def test_what_is_done_is_not_made_again(tmp_path):
-    from diffpc.curate.engine import EngineSettings, SerialEngine
-
     jobs = [Job(tmp_path / "0"), Job(tmp_path / "1", TOLD), Job(tmp_path / "2")]
     lines = []
     assert make_all("photos", jobs, SerialEngine(EngineSettings("serial")), lines.append) == [TOLD] * 3

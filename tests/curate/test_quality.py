@@ -7,7 +7,7 @@ import pytest
 from diffpc.curate.quality import COEFFICIENTS, FEATURES, LightQuality, face_measures, load_quality
 from diffpc.curate.record import Listed, Record
 from diffpc.errors import InputError, UsageError
-from diffpc.faces.align import DLIB_150
+from diffpc.faces.align import DLIB_150, align
 from diffpc.types import Face
 
 FACE = Face((90.0, 60.0, 190.0, 160.0), np.zeros((5, 2)), "eyes_nose_mouth", 1.0)
@@ -27,7 +27,7 @@ def test_what_pixels_tell(astronaut, tools):
     face = tools.detector(np.array(astronaut))[0]
 
     def measures(image):
-        return face_measures(image, face, DLIB_150)
+        return face_measures(align(image, face, DLIB_150).pixels, face)
 
     image = np.array(astronaut)
     plain, blurred = measures(image), measures(cv2.GaussianBlur(image, (0, 0), 6))

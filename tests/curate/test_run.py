@@ -14,11 +14,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffpc.curate.engine import EngineSettings
 from diffpc.curate.parts import read_columns
 from diffpc.curate.report import write_report
 from diffpc.curate.run import Places, curate
-from diffpc.curate.settings import CaptionSettings, CurateSettings, PersonSettings, ShardSettings
+from diffpc.curate.settings import (
+    CaptionSettings,
+    CurateSettings,
+    EngineSettings,
+    PersonSettings,
+    ShardSettings,
+)
 from diffpc.errors import InputError, UsageError
 from diffpc.photos import read_photos
 from tests.conftest import ROOT
@@ -175,9 +180,10 @@ def test_the_report_shows_the_set(whole):
     for part in ("<td>persons</td><td>2</td><td>32,000</td>", "few_photos", "Race is left out on purpose"):
         assert part in page
     for name in ("photos_per_person", "face_share", "yaw", "expression", "quality", "rejects_few_photos"):
-        assert f"report/{name}.png" in page
-        assert opened((places.destination / "report" / f"{name}.png").read_bytes()).std() > 0
+        assert f"report/figures/{name}.png" in page
+        assert opened((places.destination / "report" / "figures" / f"{name}.png").read_bytes()).std() > 0
     assert "<script" not in page
+    assert len(read_photos(places.destination)) == 7  # its pictures are not taken for a person's photos
 
 
 def test_killed_and_run_again_on_ray_gives_the_same_set(whole, tmp_path):
@@ -224,6 +230,24 @@ def test_a_photo_that_kills_its_worker_costs_itself_only(whole, tmp_path, astron
     assert not list((tmp_path / "set" / ".work").rglob("*.begun"))
 
 
+def test_a_node_that_dies_changes_nothing(whole, tmp_path):
+    pytest.importorskip("ray")
+    places, _ = whole
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.curate.two_nodes", str(places.source), str(tmp_path / "set")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+        timeout=500,
+    )
+    assert run.returncode == 0 and "killed a node" in run.stdout, run.stderr
+    expected = {
+        name: value for name, value in contents(places.destination).items() if not name.startswith("report")
+    }
+    assert contents(tmp_path / "set") == expected
+
+
 def test_a_full_disk_stops_with_one_line(whole, tmp_path):
     places, _ = whole
 
@@ -253,15 +277,3 @@ def test_the_command_lists_its_options_and_loads_nothing_heavy():
     assert answer.stdout.endswith("loaded []\n")
     for word in ("SOURCE DESTINATION", "--photos.quality", "--persons.minimum", "--run.address"):
         assert word in answer.stdout
-
-
-def test_a_cluster_that_is_not_there(whole, tmp_path):
-    pytest.importorskip("ray")
-    places, _ = whole
-    with pytest.raises(InputError, match="no Ray cluster can be reached there"):
-        curate(
-            Places(places.source, tmp_path / "set"),
-            SETTINGS,
-            EngineSettings(address="localhost:1"),
-            lambda _: None,
-        )

@@ -22,6 +22,7 @@ from diffpc.curate.stages import (
 from diffpc.curate.text import load_text_finder, touches
 from diffpc.curate.tools import Tools
 from diffpc.errors import UsageError
+from diffpc.faces.embed import embed_faces
 from diffpc.types import Face
 from tests.curate.conftest import SMALL, opened
 from tests.train.people import portrait
@@ -146,3 +147,9 @@ def test_a_stage_needs_those_before_it(tools):
     assert needed(0, "x") == 0
     assert list(STAGES) == ["decode", "face", "crop", "read", "quality", "text", "picture"]
     assert PhotoSettings().quality == 0.5 and random.Random("0:a").random() == random.Random("0:a").random()
+
+
+def test_the_embedding_is_that_of_the_embedders_own_way(record, tools):
+    read = read_face(find_face(record, tools), tools)
+    expected = embed_faces(tools.embedder, record.image, [read.face])[0].numpy()
+    assert read.embedding == pytest.approx(expected, abs=1e-5)

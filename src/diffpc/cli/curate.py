@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 from diffpc.cli.output import Output, hush
-from diffpc.curate.engine import EngineSettings
 from diffpc.curate.settings import (
     CaptionSettings,
     CurateSettings,
     DownloadSettings,
+    EngineSettings,
     PersonSettings,
     PhotoSettings,
     ShardSettings,

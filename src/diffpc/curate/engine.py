@@ -7,32 +7,19 @@ run a job twice, in any order, on any machine that shares the folder, and lose a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from diffpc.backends import load
 from diffpc.curate.parts import Told
+from diffpc.curate.settings import EngineSettings
 
 ENGINES: dict[str, str] = {
     "ray": "diffpc.curate.ray_engine:RayEngine",
     "serial": "diffpc.curate.engine:SerialEngine",
 }
 """name -> factory(EngineSettings) -> Engine."""
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """How the work is done; none of it changes the result."""
-
-    engine: str = "ray"
-    """ray (Ray Data, embedded or on a cluster), or serial (this process alone)."""
-    workers: int = 0
-    """Parts made at a time; 0 takes one per processor core."""
-    address: str = ""
-    """Of a running Ray cluster, such as auto or HOST:6379; empty starts Ray inside the command. All machines must
-    see source and destination under the same path."""
 
 
 @runtime_checkable

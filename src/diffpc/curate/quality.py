@@ -19,7 +19,7 @@ import numpy as np
 from diffpc.backends import load, require
 from diffpc.curate.record import Record, needed
 from diffpc.errors import InputError, UsageError
-from diffpc.faces.align import ARCFACE_112, ChipTemplate, align
+from diffpc.faces.align import ARCFACE_112, align
 from diffpc.types import Face, Image
 
 QUALITY_MEASURES: dict[str, str] = {
@@ -51,8 +51,8 @@ def load_quality(name: str, weights: str) -> QualityMeasure:
     return load("quality measure", name, QUALITY_MEASURES)(weights)
 
 
-def face_measures(image: Image, face: Face, template: ChipTemplate) -> Mapping[str, float]:
-    """What the pixels of a face tell of its quality.
+def face_measures(chip: Image, face: Face) -> Mapping[str, float]:
+    """What the pixels of a face, aligned in a chip, tell of its quality.
 
     Returns:
         sharpness: log2 of the deviation of the Laplacian over that of the gray levels, both in the aligned chip.
@@ -60,7 +60,7 @@ def face_measures(image: Image, face: Face, template: ChipTemplate) -> Mapping[s
         exposure: share of the chip's gray levels that are neither black (under 8) nor white (over 247).
         contrast: deviation of the chip's gray levels / 64, above 1 it counts no more.
     """
-    gray = cv2.cvtColor(align(image, face, template).pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY).astype(np.float32)
     inner = gray[len(gray) // 8 : -len(gray) // 8, len(gray) // 8 : -len(gray) // 8]
     deviation = float(inner.std()) + 1.0
     edges = float(cv2.Laplacian(inner, cv2.CV_32F).std()) + 0.05

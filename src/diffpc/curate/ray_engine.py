@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from diffpc.backends import require
-from diffpc.curate.engine import EngineSettings, Job
+from diffpc.curate.engine import Job
 from diffpc.curate.parts import Told
+from diffpc.curate.settings import EngineSettings
 from diffpc.errors import DiffPCError, InputError
 
 OBJECTS = 256 * 2**20
@@ -48,7 +49,7 @@ class RayEngine:
         if address := self._settings.address:
             try:
                 self._ray.init(address=address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (ConnectionError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
                 raise InputError(
                     f"{address}: no Ray cluster can be reached there ({str(error)[:160]}); run `ray start` first"
                 ) from error

@@ -26,7 +26,8 @@ from diffpc.curate.traits import emotion_of, traits_of
 from diffpc.files import atomic_write
 from diffpc.photos import INDEX
 
-FOLDER, PAGE = "report", "report.html"
+FOLDER, PAGE = "report/figures", "report.html"
+"""Two folders deep: a folder with pictures in it beside shards would be taken for a person's."""
 
 SHOWN = 48
 """Photos on a contact sheet."""

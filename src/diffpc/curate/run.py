@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from diffpc.curate.caption import CaptionPart
 from diffpc.curate.choose import Candidates, Choice, choose, read_candidates, threshold_for
-from diffpc.curate.engine import Engine, EngineSettings, load_engine
+from diffpc.curate.engine import Engine, load_engine
 from diffpc.curate.parts import Told, read_columns, write_table
 from diffpc.curate.progress import Report, make_all
 from diffpc.curate.record import REASONS, Listed
 from diffpc.curate.rows import REJECT_FIELDS
-from diffpc.curate.settings import CaptionSettings, CurateSettings
+from diffpc.curate.settings import CaptionSettings, CurateSettings, EngineSettings
 from diffpc.curate.shards import Entry, Shard, cut_shards, persons_of
 from diffpc.curate.sources import downloaded, is_table, list_photos, read_links
 from diffpc.curate.worker import PhotoPart, tools_for

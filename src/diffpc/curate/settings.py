@@ -120,6 +120,19 @@ class ShardSettings:
 
 
 @dataclass(frozen=True)
+class EngineSettings:
+    """How the work is done; none of it changes the result."""
+
+    engine: str = "ray"
+    """ray (Ray Data, embedded or on a cluster), or serial (this process alone)."""
+    workers: int = 0
+    """Parts made at a time; 0 takes one per processor core."""
+    address: str = ""
+    """Of a running Ray cluster, such as auto or HOST:6379; empty starts Ray inside the command. All machines must
+    see source and destination under the same path."""
+
+
+@dataclass(frozen=True)
 class CurateSettings:
     """A whole curation."""
 

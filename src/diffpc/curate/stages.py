@@ -9,6 +9,8 @@ from io import BytesIO
 from typing import TypeAlias
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from PIL import Image as PILImage
 
 from diffpc.curate.alike import perceptual_hash
@@ -19,8 +21,10 @@ from diffpc.curate.text import touches
 from diffpc.curate.tools import Tools
 from diffpc.errors import InputError
 from diffpc.face3d.pose import euler_degrees
-from diffpc.faces.embed import embed_faces
+from diffpc.faces.align import align
+from diffpc.faces.embed import FaceEmbedder
 from diffpc.images import decode_image, resize
+from diffpc.tensors import to_tensor
 from diffpc.types import FaceParams, Image
 
 Outcome: TypeAlias = "Record | Reject"
@@ -88,10 +92,11 @@ def read_face(record: Record, tools: Tools) -> Outcome:
     """Who it is and how the head is held: embedding, 3D face, measures; `unreadable_face`."""
     image, face = needed(record.image, "image"), needed(record.face, "face")
     params = tools.predictor(image, face)
-    embedding = embed_faces(tools.embedder, image, [face])[0].cpu().numpy().astype(np.float32)
+    chip = align(image, face, tools.embedder.template).pixels
+    embedding = _embedded(chip, tools.embedder)
     measures = {
         **record.measures,
-        **face_measures(image, face, tools.embedder.template),
+        **face_measures(chip, face),
         **_expression(params, tools),
         **vars(euler_degrees(params.rotation)),
     }
@@ -170,6 +175,13 @@ def overlap(first: Box, second: Box) -> float:
     common = max(0.0, width) * max(0.0, height)
     both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
     return common / (both - common) if both > common else 0.0
+
+
+@torch.no_grad()
+def _embedded(chip: Image, embedder: FaceEmbedder) -> Float[np.ndarray, " D"]:
+    """The raw vector of an aligned face; `faces.embed.embed_faces` would align it a second time."""
+    values = to_tensor(chip)[None].to(embedder.device)
+    return embedder.embed_chips(values)[0].cpu().numpy().astype(np.float32)
 
 
 def _expression(params: FaceParams, tools: Tools) -> Mapping[str, float]:
