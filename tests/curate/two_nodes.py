@@ -23,13 +23,12 @@ HEALTH = {
     "health_check_period_ms": 1000,
     "health_check_failure_threshold": 5,
 }
+HEAD = {**NODE, "include_dashboard": False, "_system_config": HEALTH}
 
 
 def main() -> None:
     source, destination = Path(sys.argv[1]), Path(sys.argv[2])
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, "_system_config": HEALTH}
-    )
+    cluster = Cluster(initialize_head=True, head_node_args=HEAD)
     node = cluster.add_node(**NODE)
 
     def kill() -> None:
