@@ -12,11 +12,11 @@ import torch
 from diffpc.diffusion.backbone import build_vae
 from diffpc.errors import InputError, UsageError
 from diffpc.face3d.predict import render_condition
+from diffpc.photos import read_photos
 from diffpc.presets import tiny
 from diffpc.train import cache as cache_module
 from diffpc.train.cache import Cache, CacheTools, Crew, _index_of, build_cache
 from diffpc.train.examine import examine
-from diffpc.train.photos import read_photos
 from diffpc.train.settings import CacheSettings
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
 

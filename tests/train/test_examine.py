@@ -8,9 +8,9 @@ import torch
 from diffpc.errors import InputError
 from diffpc.face3d.predict import photo_points, render_condition
 from diffpc.images import read_image
+from diffpc.photos import Photo
 from diffpc.settings import Framing
 from diffpc.train.examine import Refused, Square, _aims, examine, flat_params, full_params, training_square
-from diffpc.train.photos import Photo
 from diffpc.train.settings import ExamineSettings
 from tests.train.people import encoded, frozen_pipeline, portrait
 

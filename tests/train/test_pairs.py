@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import default_collate
 
 from diffpc.errors import InputError, UsageError
+from diffpc.photos import read_photos
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.examine import Refused, examine
 from diffpc.train.pairs import PairDataset, _another, _first, _pick
-from diffpc.train.photos import read_photos
 from diffpc.train.positions import Samples, Share, generator_at, loader
 from diffpc.train.settings import CacheSettings, ExamineSettings, PairSettings
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders

@@ -4,9 +4,9 @@ from typing import get_args
 import pytest
 import torch
 
+from diffpc.photos import read_photos
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.loop import Task
-from diffpc.train.photos import read_photos
 from diffpc.train.preview import PREVIEWS
 from diffpc.train.recipe import RECIPES, tiny
 from diffpc.train.settings import CacheSettings, Stage

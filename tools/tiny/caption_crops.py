@@ -10,9 +10,11 @@ import random
 from pathlib import Path
 
 import numpy as np
-from captions import background_of, caption
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
+
+from diffpc.curate.grammar import sentences
+from diffpc.curate.traits import traits_of
 
 PER_CROP = 8
 PLAIN = 4
@@ -83,8 +85,8 @@ def main() -> None:
     texts = []
     for row, crop in zip(rows, crops, strict=True):
         found = attributes.get(Path(row["image"]).name)
-        place = background_of(crop)
-        texts.append([caption(found, place, draw, n < PLAIN) if found else "" for n in range(PER_CROP)])
+        traits = traits_of(found or {}, {}, np.array(crop))
+        texts.append(sentences(traits, PER_CROP, PLAIN, draw) if found else [""] * PER_CROP)
     flat = [text for group in texts for text in group]
     if not arguments.tokenizer.exists():  # token ids must not change under a base that knows them
         learn_vocabulary(flat + [WORDS] * 50, arguments.tokenizer)

@@ -17,10 +17,10 @@ from diffpc.diffusion.adapter import build_adapter
 from diffpc.diffusion.backbone import build
 from diffpc.errors import UsageError
 from diffpc.loading import BUNDLED, load_adapter, load_base, on_base
+from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.settings import BackboneSettings
 from diffpc.train.cache import Cache, CacheTools, Crew, build_cache, fingerprint
-from diffpc.train.photos import Photo
 from diffpc.train.settings import Recipe
 from diffpc.train.stages import Material
 from diffpc.weights import asset

@@ -24,9 +24,9 @@ from diffpc.diffusion.backbone import downscale
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.files import atomic_write
+from diffpc.photos import Photo
 from diffpc.tensors import to_tensor
 from diffpc.train.examine import Examined, Refused, examine, flat_params, full_params
-from diffpc.train.photos import Photo
 from diffpc.train.settings import CacheSettings
 from diffpc.types import FaceParams, LandmarkLayout
 from diffpc.weights import asset, sha256

@@ -17,8 +17,8 @@ from diffpc.face3d.predict import photo_points, render_condition
 from diffpc.faces.detect import SIMILAR_AREA, choose_face
 from diffpc.identity.reference import ReferenceFeatures, reference_features
 from diffpc.images import decode_image, resize
+from diffpc.photos import Photo
 from diffpc.settings import Framing
-from diffpc.train.photos import Photo
 from diffpc.train.settings import ExamineSettings
 from diffpc.types import Crop, Face, FaceParams, Image, LandmarkLayout
 

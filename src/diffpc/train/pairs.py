@@ -13,8 +13,8 @@ from transformers import CLIPTokenizer
 
 from diffpc.diffusion.backbone import token_ids
 from diffpc.errors import InputError, UsageError
+from diffpc.photos import Photo, paired
 from diffpc.train.cache import Cache, CachedPhoto
-from diffpc.train.photos import Photo, paired
 from diffpc.train.positions import generator_at
 from diffpc.train.settings import PairSettings
 

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from diffpc.images import write_png
 from diffpc.loading import quiet
+from diffpc.photos import read_photos
 from diffpc.train.build import build_pipeline, fit_scale, gather
 from diffpc.train.changes import refuse_changes
 from diffpc.train.checkpoint import newest_settings
 from diffpc.train.loop import JsonLines, Report, Trainer, check_batch
 from diffpc.train.memory import peak_memory
-from diffpc.train.photos import read_photos
 from diffpc.train.preview import PREVIEWS, averaged_weights
 from diffpc.train.settings import Recipe
 from diffpc.train.stages import task
@@ -33,7 +33,7 @@ class Places:
     """What is read and where the run lives."""
 
     data: Path
-    """Folder of PERSON/PHOTO.jpg, or of shards; see `diffpc.train.photos`."""
+    """Folder of PERSON/PHOTO.jpg, or of shards; see `diffpc.photos`."""
     output: Path
     """Checkpoints, the cache, the log and pictures of progress."""
     base: str

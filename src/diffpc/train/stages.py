@@ -11,6 +11,7 @@ from torch import nn
 from diffpc.adapter_file import ADAPTER, OPTIONAL
 from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone, token_ids
+from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.train.adapter import AdapterTask, Judge, Networks
 from diffpc.train.align import AlignTask, Reader
@@ -19,7 +20,6 @@ from diffpc.train.base import BaseTask
 from diffpc.train.cache import Cache
 from diffpc.train.loop import Task
 from diffpc.train.pairs import PairDataset
-from diffpc.train.photos import Photo
 from diffpc.train.settings import Recipe, Stage
 
 

@@ -1,4 +1,4 @@
-"""Training photos and whose they are: a folder per person, or shards in img2dataset's layout."""
+"""Photos and whose they are: a folder per person, or shards in img2dataset's layout. No photo is decoded here."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffpc.errors import InputError, UsageError
-from diffpc.train.photos import Photo, paired, read_photos
+from diffpc.photos import Photo, paired, read_photos
 from tests.train.people import write_folders, write_shard
 
 FILES = {"bob/2.png": b"bob two", "ada/x.jpg": b"ada x", "ada/y.WEBP": b"ada y", "ada/notes.txt": b"no photo"}
