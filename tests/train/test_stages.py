@@ -1,13 +1,15 @@
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
+from diffpc.images import resize
 from diffpc.photos import read_photos
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.loop import Task
-from diffpc.train.preview import PREVIEWS
+from diffpc.train.preview import FIRST, PREVIEWS, draw_pairs
 from diffpc.train.recipe import RECIPES, tiny
 from diffpc.train.settings import CacheSettings, Stage
 from diffpc.train.stages import STAGES, Material, task, trained_modules
@@ -62,6 +64,13 @@ def test_every_picture_of_progress_has_the_rows_asked_for(stage, material):
     columns = {"vae": 2, "decoder": 2, "base": 2}.get(stage, 4)
     picture = PREVIEWS[stage](pipeline, samples, 2)
     assert picture.shape == (2 * side, columns * side, 3) and picture.std() > 0
+
+
+def test_a_picture_of_pairs_begins_with_the_references_crop(material):
+    samples = task(recipe("adapter"), frozen_pipeline(), material).samples(0)
+    picture = draw_pairs(frozen_pipeline(), samples, 1)
+    crop = material.cache[int(samples[FIRST]["reference"])].crop.permute(1, 2, 0).numpy()
+    assert np.array_equal(picture[:, :64], resize(np.ascontiguousarray(crop), 64, 64))
 
 
 def test_stages_and_recipes_belong_together():

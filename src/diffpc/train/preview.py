@@ -17,6 +17,7 @@ from diffpc.pipeline import DiffPCPipeline
 from diffpc.tensors import to_image
 from diffpc.train.features import patch_features
 from diffpc.train.loop import Trainer
+from diffpc.train.pairs import PairDataset
 from diffpc.train.positions import Samples
 from diffpc.train.settings import Stage
 from diffpc.types import Image
@@ -37,7 +38,7 @@ def draw_pairs(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
     batch = _batch(pipeline, samples, count)
     latents = _drawn(pipeline, batch, strength=1.0)
     columns = [pipeline.decode(part.float()) for part in (batch["z_3d"], batch["z_0"], latents)]
-    columns.insert(0, _references(batch, count, columns[0][0].shape[0]))
+    columns.insert(0, _references(samples, batch, columns[0][0].shape[0]))
     return _grid(columns)
 
 
@@ -110,8 +111,10 @@ def _grid(columns: list[list[Image]]) -> Image:
     return np.concatenate([np.concatenate(row, axis=1) for row in zip(*columns, strict=True)])
 
 
-def _references(batch: dict[str, Tensor], count: int, side: int) -> list[Image]:
+def _references(samples: Samples, batch: dict[str, Tensor], side: int) -> list[Image]:
     """The crops that the local features see; grey where only features were kept."""
-    if "crop" not in batch:
-        return [np.full((side, side, 3), 127, np.uint8)] * count
-    return [resize(to_image(one), side, side) for one in batch["crop"]]
+    if isinstance(samples, PairDataset):
+        crops = [samples.cache[row].crop.permute(1, 2, 0).numpy() for row in batch["reference"].tolist()]
+    else:
+        crops = [np.full((side, side, 3), 127, np.uint8)] * len(batch["z_0"])
+    return [resize(np.ascontiguousarray(crop), side, side) for crop in crops]
