@@ -16,7 +16,7 @@ def main(folder, parallel, stop_at):
     trainer.run(lambda report: losses.append(report.terms["total"]), stop_at)
     if trainer.engine.main:
         (folder / "losses.json").write_text(json.dumps(losses))
-    trainer.engine.accelerator.end_training()
+    trainer.engine.close()
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ def run(arguments: Sequence[str]) -> int:
             f"{options.output}: {trainer.images} of {recipe.loop.images} images; take them along with: "
             f"diffpc export {options.output} OUTPUT"
         )
+    trainer.engine.close()
     return 0
 
 

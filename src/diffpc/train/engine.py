@@ -31,6 +31,11 @@ EXACT = {"embedder"}
 """Frozen networks that stay in float32: two persons' face vectors differ by less than bfloat16 can tell."""
 
 
+_GROUPS: list[object] = []
+"""This process's process groups, until it ends. DDP's reducer must not be the last to let go of one: it would wait,
+with Python's lock in its hands, for a thread that needs the lock (torch 2.13, gloo)."""
+
+
 class Trainable(nn.Module):
     """The trained networks under one roof, as DDP and FSDP want it; a call gives the loss terms of a batch."""
 
@@ -58,6 +63,8 @@ class Engine:
         self.world = self.accelerator.num_processes
         self.device = self.accelerator.device
         self.main = self.accelerator.is_main_process
+        if self.world > 1:
+            _GROUPS.append(torch.distributed.group.WORLD)
 
     def prepare(self, trained: Trainable, frozen: Mapping[str, nn.Module]) -> nn.Module:
         """Move everything to the device, shard or copy what is trained, compile if asked."""
@@ -105,6 +112,10 @@ class Engine:
     def wait(self) -> None:
         """Until all processes are here."""
         self.accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Part from the other processes."""
+        self.accelerator.end_training()
 
 
 def shard(model: nn.Module) -> nn.Module:
