@@ -48,6 +48,7 @@ def report_fault(kind: type[BaseException], fault: BaseException, _trace: object
 COMMANDS = {
     "generate": "draw portraits: photo + pose and expression + prompt -> PNG",
     "train": "train an adapter, or the bundled model, on photos of persons",
+    "evaluate": "measure portraits on a benchmark: build, draw, score, report",
     "export": "make an adapter's file, or a whole model, of a training run",
 }
 """name -> what it does. The command's module here has its name, and in it `run(arguments) -> exit code`."""
