@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from diffpc.evaluate.gauge import GaugeSettings
+from diffpc.evaluate.gauge import GRID, GaugeSettings
 from diffpc.face3d.pose import matrix_angles
+from diffpc.faces.gradients import GradientSettings
 from diffpc.weights import half, save_weights
 from tools.face3d.labels import BLENDSHAPES, read_labels
 from tools.judge.features import WIDE
@@ -75,6 +76,20 @@ def labels_of_looks(lfw: Path, rows: list[str]) -> np.ndarray:
         if values:
             found[number] = [(float(values[c]) > t) == above for c, t, above in ATTRIBUTES.values()]
     return found
+
+
+def mirrored_order(settings: GradientSettings) -> torch.Tensor:
+    """Where each of `WideFeatures` of a mirror image stands among those of the photo."""
+    turns = settings.orientations
+    bins = (turns // 2 - torch.arange(turns)) % turns
+    parts, start = [], 0
+    for cell in settings.cells:
+        side = settings.size // cell
+        places = torch.arange(turns * side * side).view(turns, side, side)
+        parts.append(start + places[bins].flip(-1).flatten())
+        start += places.numel()
+    colours = torch.arange(3 * GRID * GRID).view(3, GRID, GRID)
+    return torch.cat([*parts, start + colours.flip(-1).flatten()])
 
 
 def ridge(scores: torch.Tensor, wanted: torch.Tensor, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,6 +167,11 @@ def main() -> None:
     )
     weight = axes @ torch.cat([first[0], second[0]], dim=1)
     bias = torch.cat([first[1], second[1]]) - mean @ weight
+    # What a photo and its mirror image say, averaged: their features are one another's in another order.
+    sign = torch.ones(weight.shape[1])
+    sign[[0, 2]] = -1  # yaw and roll
+    weight = (weight + weight[mirrored_order(WIDE)] * sign) / 2
+    bias = (bias + bias * sign) / 2
     found = (values[~known] @ weight + bias).numpy()
     accuracy = accuracies(found, wanted[~known])
     settings = GaugeSettings(WIDE, tuple(EXPRESSIONS), tuple(ATTRIBUTES), accuracy, SOURCE)

@@ -94,10 +94,9 @@ def _shape(table: Table) -> list[Column]:
 
 def _pose(table: Table, judges: Judges) -> list[Column]:
     def pair(*names: str) -> tuple[np.ndarray, np.ndarray]:
+        known = [name for name in names if _has(table, name)] or names[:1]
         found, wanted = (
-            np.concatenate(
-                [table.value(place, f"params/{name}") for name in names if _has(table, name)], axis=1
-            )
+            np.concatenate([table.value(place, f"params/{name}") for name in known], axis=1)
             for place in ("portraits", "targets")
         )
         return found, wanted

@@ -87,7 +87,8 @@ def text(systems: Sequence[Named]) -> str:
 
 
 _CONTROL = (
-    "Every person is given another person's references, targets or prompts, and the same pictures are measured again: "
+    "Every person is given another person's references, targets or prompts, ten times at random, and the same pictures "
+    "are measured again: "
     "what measures identity, pose or text must fall. The loss is taken portrait by portrait, and a metric falls if its "
     "whole interval lies above 0. A row that does not fall says that the system does not obey "
     "there, or that the metric cannot tell."

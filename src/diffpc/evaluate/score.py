@@ -40,6 +40,9 @@ SCORES = "scores.json"
 UNKNOWN = {"name": "unknown"}
 """The system of a folder that does not say what drew it."""
 
+EXCHANGES = 10
+"""Random exchanges that a control is the mean of: a single one may happen to bring like persons together."""
+
 CONTROLS: dict[Shuffled, tuple[str, ...]] = {
     "references": ("Sim", "accepted", "top-1", "Shape", "CLIP_i"),
     "targets": ("Expr", "Pose"),
@@ -206,13 +209,13 @@ def _judges(options: ScoreOptions, witnesses: Witnesses, system: dict[str, Any],
 
 
 def _figure(column: Column, table: Table) -> Figure:
-    rows = np.ones(len(table.cases), bool) if column.applies is None else column.applies
+    rows = _rows(column)
     persons = [person for person, keep in zip(table.persons, rows, strict=True) if keep]
     return summarise(column.values[rows], persons, column.rule)
 
 
 def _listed(column: Column) -> list[float | None]:
-    rows = np.ones(len(column.values), bool) if column.applies is None else column.applies
+    rows = _rows(column)
     scaled = column.values * column.rule.scale
     return [
         round(float(value), 5) if keep and np.isfinite(value) else None
@@ -225,29 +228,39 @@ def _controls(table: Table, judges: Judges, real: Sequence[Column]) -> list[Cont
     if len(set(table.persons)) < 2:
         return found
     for what, names in CONTROLS.items():
-        other = shuffled(table, what)
-        pairs = zip(real, columns(other, judges), strict=True)
-        found += [
-            Control(what, _figure(one, table), _figure(two, other), _loss(one, two, table))
-            for one, two in pairs
-            if one.rule.name.startswith(names)
-        ]
+        rounds = [columns(shuffled(table, what, seed), judges) for seed in range(EXCHANGES)]
+        for one, *others in zip(real, *rounds, strict=True):
+            if one.rule.name.startswith(names):
+                mean = _averaged(others)
+                found.append(
+                    Control(what, _figure(one, table), _figure(mean, table), _loss(one, mean, table))
+                )
     return found
 
 
+def _averaged(rounds: Sequence[Column]) -> Column:
+    """Each portrait's mean over the rounds that it has a value in; missed faces count as the metric counts them."""
+    values = np.stack([np.where(_rows(one), _filled(one), np.nan) for one in rounds])
+    count = np.isfinite(values).sum(axis=0)
+    mean = np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
+    return Column(rounds[0].part, rounds[0].rule, mean, np.any([_rows(one) for one in rounds], axis=0))
+
+
 def _loss(real: Column, control: Column, table: Table) -> Figure:
-    """Portraits that both are about; missed faces count as the metric counts them."""
+    """Of the portraits that both are about."""
     sign = 1.0 if real.rule.better == "higher" else -1.0
-    every = np.ones(len(table.cases), bool)
-    rows = (every if real.applies is None else real.applies) & (
-        every if control.applies is None else control.applies
-    )
-    filled = [
-        one.values if one.rule.missed is None else np.where(np.isnan(one.values), one.rule.missed, one.values)
-        for one in (real, control)
-    ]
     rule = Rule(f"loss of {real.rule.name}", scale=real.rule.scale)
-    return _figure(Column(real.part, rule, sign * (filled[0] - filled[1]), rows), table)
+    lost = sign * (_filled(real) - _filled(control))
+    return _figure(Column(real.part, rule, lost, _rows(real) & _rows(control)), table)
+
+
+def _filled(column: Column) -> np.ndarray:
+    missed = column.rule.missed
+    return column.values if missed is None else np.where(np.isnan(column.values), missed, column.values)
+
+
+def _rows(column: Column) -> np.ndarray:
+    return np.ones(len(column.values), bool) if column.applies is None else column.applies
 
 
 def _real_pairs(table: Table, judges: Judges) -> list[Figure]:

@@ -35,7 +35,7 @@ def rand(*shape):
     return torch.randn(*shape) * 0.05
 
 
-def projection(inner=128):
+def projection(inner=WIDTH):
     """Keys of ip-adapter-faceid-plusv2's image_proj: MLP on the face vector, perceiver on the patches."""
     found = {"proj.0.weight": rand(1024, 512), "proj.0.bias": rand(1024)}
     found |= {"proj.2.weight": rand(4 * inner, 1024), "proj.2.bias": rand(4 * inner)}
@@ -98,7 +98,8 @@ def pipe(program):
     ).eval()
     weights = {"image_proj": projection(), "ip_adapter": attention(parts.unet)}
     control = ControlNetModel.from_unet(parts.unet)
-    torch.nn.init.normal_(control.controlnet_mid_block.weight, std=0.1)  # untrained it would add nothing
+    for layer in (control.controlnet_mid_block, control.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=0.3)  # untrained they would add nothing
     return program.build(base, control, encoder, weights, "cpu")
 
 
