@@ -1,5 +1,8 @@
 """`diffpc evaluate` from the command line: build, draw, score, report, and its refusals."""
 
+import subprocess
+import sys
+
 import pytest
 
 from diffpc.cli import main
@@ -60,3 +63,16 @@ def test_help_lists_the_actions(capsys):
     assert call("--help") == 0
     assert "ablate" in capsys.readouterr().out
     assert call() == 2
+
+
+@pytest.mark.parametrize("action", ["draw", "score", "ablate"])
+def test_help_loads_no_network_library(action):
+    heavy = "{'torch', 'diffusers', 'transformers', 'cv2', 'dlib'}"
+    program = f"""import sys
+from diffpc.cli import main
+try:
+    main(["evaluate", "{action}", "--help"])
+except SystemExit:
+    print(sorted({heavy} & set(sys.modules)))"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip().endswith("[]")

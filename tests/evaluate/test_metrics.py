@@ -18,8 +18,7 @@ def test_cosine_seen_from_a_centre():
     assert np.isnan(metrics.cosine(np.array([[NAN, 0.0]]), second[:1]))[0]
 
 
-def test_distance_and_acceptance():
-    assert metrics.distance(np.array([[3.0, 0.0]]), np.array([[0.0, 4.0]])) == pytest.approx([5.0])
+def test_acceptance():
     found = metrics.accepted(np.array([0.5, 0.49, NAN]), 0.5)
     assert found[:2].tolist() == [1.0, 0.0] and np.isnan(found[2])
 

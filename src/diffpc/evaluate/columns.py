@@ -118,7 +118,7 @@ def _pose(table: Table, judges: Judges) -> list[Column]:
             Rule("Pose", "lower", note="RMSE of the rotation vector x 100"),
             metrics.coefficient_error(*rotation),
         ),
-        Column(_POSE, Rule("Pose, degrees", "lower", unit="°"), metrics.rotation_error(*rotation)),
+        Column(_POSE, Rule("Pose, degrees", "lower"), metrics.rotation_error(*rotation)),
         Column(
             _POSE,
             Rule("camera", "lower", note="RMSE of scale and shift x 100"),
@@ -126,7 +126,7 @@ def _pose(table: Table, judges: Judges) -> list[Column]:
         ),
         Column(
             _POSE,
-            Rule("Pose, degrees (gauge)", "lower", note="second estimator", unit="°"),
+            Rule("Pose, degrees (gauge)", "lower", note="second estimator"),
             metrics.rotation_error(gauge[0], gauge[1]),
         ),
         Column(

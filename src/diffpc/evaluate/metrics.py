@@ -29,11 +29,6 @@ def cosine(
     return (first * second).sum(axis=1) / norms
 
 
-def distance(first: Float[np.ndarray, "N D"], second: Float[np.ndarray, "N D"]) -> Float[np.ndarray, " N"]:
-    """The Euclidean distance of two raw vectors."""
-    return np.linalg.norm(first - second, axis=1)
-
-
 def accepted(similarity: Float[np.ndarray, " N"], threshold: float) -> Float[np.ndarray, " N"]:
     """1 where a verifier says "the same person", else 0."""
     return np.where(np.isnan(similarity), np.nan, (similarity >= threshold).astype(float))

@@ -78,7 +78,7 @@ def part_table(systems: Sequence[Named], part: str) -> list[list[Cell]]:
         policy = next((figure.policy for figure in known if figure.policy), "")
         rows.append(
             [
-                Cell(f"{name} {_arrow(systems, name)}"),
+                Cell(f"{name}{_unit(known)} {_arrow(systems, name)}".strip()),
                 *(cell(systems, one, name) for one in systems),
                 Cell(" / ".join(str(figure.count) for figure in known)),
                 Cell(f"{missed}, {policy}" if policy else ""),
@@ -173,6 +173,11 @@ def _names(systems: Sequence[Named], part: str | None = None) -> list[str]:
 def _arrow(systems: Sequence[Named], name: str) -> str:
     figure = next((found for one in systems if (found := one.figure(name))), None)
     return {"higher": "↑", "lower": "↓"}.get(figure.better if figure else "", "")
+
+
+def _unit(known: Sequence[Figure]) -> str:
+    unit = next((figure.unit for figure in known if figure.unit), "")
+    return f", {unit}" if unit else ""
 
 
 def _text(figure: Figure) -> str:
