@@ -53,10 +53,19 @@ def test_the_tables_stand_beside_the_papers():
     assert "## Table 6: ID loss" in text and "without" not in text
 
 
-def test_one_command_trains_draws_and_scores(benchmark, astronaut, tmp_path, capsys):
+def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, capsys):
     files = {f"{name}/{n}.jpg": encoded(portrait(astronaut, n)) for name in ("dan", "eve") for n in (0, 1)}
     data = write_folders(tmp_path / "data", files)
-    words = ["evaluate", "ablate", "--manifest", benchmark.path, "--photos", benchmark.photos, "--data", data]
+    words = [
+        "evaluate",
+        "ablate",
+        "--manifest",
+        one_person.path,
+        "--photos",
+        one_person.photos,
+        "--data",
+        data,
+    ]
     words += [
         "--output",
         tmp_path / "out",
