@@ -47,9 +47,10 @@ def report_fault(kind: type[BaseException], fault: BaseException, _trace: object
 
 COMMANDS = {
     "generate": "draw portraits: photo + pose and expression + prompt -> PNG",
-    "train": "train an adapter, or the bundled model, on photos of persons",
     "curate": "make a training set with same-person pairs from photos of persons",
+    "train": "train an adapter, or the bundled model, on photos of persons",
     "export": "make an adapter's file, or a whole model, of a training run",
+    "evaluate": "measure portraits on a benchmark: build, draw, score, report",
 }
 """name -> what it does. The command's module here has its name, and in it `run(arguments) -> exit code`."""
 

@@ -20,6 +20,7 @@ from diffpc.types import Face, Image, LandmarkLayout
 EMBEDDERS: dict[str, str] = {
     "dlib": "diffpc.faces.dlib_embedder:dlib_embedder",
     "arcface": "diffpc.faces.arcface_embedder:arcface_embedder",
+    "judge": "diffpc.faces.judge_embedder:judge_embedder",
 }
 """name -> factory. A factory takes optional keyword arguments (see there) and returns a `FaceEmbedder`."""
 

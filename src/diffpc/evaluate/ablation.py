@@ -1,0 +1,182 @@
+"""The paper's ablations: variants, their scores, and Tables 4 to 7 beside the paper's, direction by direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diffpc.evaluate.draw import Say, draw
+from diffpc.evaluate.manifest import Manifest
+from diffpc.evaluate.options import ModelChoice, ScoreOptions
+from diffpc.evaluate.score import Scores, score
+from diffpc.evaluate.stats import Figure
+from diffpc.evaluate.system import DiffPCSystem
+from diffpc.evaluate.tables import Cell, Named, markdown
+from diffpc.presets import ablations
+from diffpc.settings import AdapterSettings
+
+FULL = "full"
+"""The method itself; every table ends with it."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train."""
+
+    name: str
+    adapter: AdapterSettings
+    identity_loss: bool = True
+    """Whether L_id is in the loss."""
+    same_person_pairs: bool = True
+    """Whether reference and target are two photos."""
+
+
+Train = Callable[[Variant, Path], Path]
+"""Trains a variant in a folder, or finds it trained there; returns the model's folder."""
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of the paper's tables; percent as printed there."""
+
+    sim: float
+    clip_i: float
+    expr: float
+    pose: float
+
+
+ROWS: dict[str, dict[str, tuple[str, PaperRow]]] = {
+    "Table 4: identity features": {
+        "local": ("local", PaperRow(65.2, 65.5, 19.8, 6.6)),
+        "global": ("global", PaperRow(67.0, 64.7, 19.3, 6.3)),
+        "concat": ("concatenated", PaperRow(67.3, 65.2, 19.4, 6.4)),
+        FULL: ("ID-Encoder", PaperRow(68.9, 66.1, 19.3, 6.4)),
+    },
+    "Table 5: control": {
+        "ip_adapter": ("IP-Adapter + pose ControlNet", PaperRow(62.7, 62.5, 21.9, 7.4)),
+        "id_ctrl": ("ID-Ctrl", PaperRow(66.4, 65.4, 19.8, 6.6)),
+        FULL: ("ID-Ctrl + ID-Injector", PaperRow(68.9, 66.1, 19.3, 6.4)),
+    },
+    "Table 6: ID loss": {
+        "no_identity_loss": ("without", PaperRow(68.3, 65.9, 19.2, 6.4)),
+        FULL: ("with", PaperRow(68.9, 66.1, 19.3, 6.4)),
+    },
+    "Table 7: same-person pairs": {
+        "no_pairs": ("without", PaperRow(67.8, 65.7, 19.8, 6.8)),
+        FULL: ("with", PaperRow(68.9, 66.1, 19.3, 6.4)),
+    },
+}
+"""table -> variant -> the paper's words and figures. Its other row of Table 7, another data set, needs that set."""
+
+COLUMNS: tuple[tuple[str, str], ...] = (
+    ("Sim", "sim"),
+    ("CLIP_i", "clip_i"),
+    ("Expr", "expr"),
+    ("Pose", "pose"),
+)
+"""How the names of our figures begin -> field of PaperRow."""
+
+
+def variants(adapter: AdapterSettings) -> dict[str, Variant]:
+    """All that the four tables need, each once."""
+    found = {name: Variant(name, settings) for name, settings in ablations(adapter).items()}
+    full = found[FULL]
+    more = [
+        replace(full, name="no_identity_loss", identity_loss=False),
+        replace(full, name="no_pairs", same_person_pairs=False),
+    ]
+    return found | {one.name: one for one in more}
+
+
+def ablate(
+    chosen: Sequence[Variant],
+    train: Train,
+    benchmark: tuple[Manifest, Path],
+    folder: Path,
+    options: ScoreOptions,
+    say: Say,
+) -> dict[str, Scores]:
+    """Train, draw and score each variant; what is there already is kept.
+
+    Args:
+        chosen: variants.
+        train: see `Train`.
+        benchmark: manifest and folder of its photos.
+        folder: gets a folder per variant.
+        options: who looks.
+        say: takes news.
+    """
+    manifest, photos = benchmark
+    found: dict[str, Scores] = {}
+    for one in chosen:
+        say(f"variant {one.name}")
+        model = train(one, folder / one.name)
+        pictures = folder / one.name / "pictures"
+        draw(manifest, photos, DiffPCSystem(ModelChoice(model=str(model))), pictures, say)
+        found[one.name] = score(manifest, photos, pictures, options, say)
+    return found
+
+
+def ablation_tables(scores: Mapping[str, Scores]) -> str:
+    """The four tables in Markdown: ours with intervals, the paper's, and whether each step goes the same way."""
+    parts = [
+        "Ours: 95 % intervals over persons. The paper's figures are of other photos and a far larger model: only the "
+        "direction from a row to the last one can be compared. *same* or *other*: the direction of the difference "
+        "to the last row; *open*: the intervals overlap."
+    ]
+    for title, rows in ROWS.items():
+        known = {name: row for name, row in rows.items() if name in scores}
+        if known:
+            parts += [f"## {title}", markdown(_table(known, scores))]
+    return "\n\n".join(parts) + "\n"
+
+
+def direction(mine: Figure, full: Figure, paper: tuple[float, float]) -> str:
+    """Whether a variant differs from the full method as in the paper: same, other, open or "" without figures."""
+    if None in (mine.value, full.value, mine.low, mine.high, full.low, full.high):
+        return ""
+    if (mine.low or 0.0) <= (full.high or 0.0) and (full.low or 0.0) <= (mine.high or 0.0):
+        return "open"
+    ours, theirs = (full.value or 0.0) - (mine.value or 0.0), paper[1] - paper[0]
+    return "same" if ours * theirs > 0 else "other"
+
+
+def _table(rows: Mapping[str, tuple[str, PaperRow]], scores: Mapping[str, Scores]) -> list[list[Cell]]:
+    names = [name for prefix, _ in COLUMNS for name in _names(scores, prefix)]
+    table = [[Cell("variant"), *(Cell(text) for name in names for text in (name, "paper", "direction"))]]
+    for variant, (words, paper) in rows.items():
+        cells = [Cell(words)]
+        for name in names:
+            field = next(field for prefix, field in COLUMNS if name.split(" (")[0] == prefix)
+            mine, full = (
+                _figure(scores[variant], name),
+                _figure(scores[FULL], name) if FULL in scores else None,
+            )
+            printed = (getattr(paper, field), getattr(rows[FULL][1], field)) if FULL in rows else None
+            way = direction(mine, full, printed) if full and printed and variant != FULL else ""
+            cells += [Cell(_text(mine)), Cell(f"{getattr(paper, field):g}"), Cell(way)]
+        table.append(cells)
+    return table
+
+
+def _names(scores: Mapping[str, Scores], prefix: str) -> list[str]:
+    first = Named("", next(iter(scores.values())))
+    names = [entry.figure.name for entry in first.scores.entries]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if name == prefix or (prefix == "Sim" and name.startswith("Sim ("))
+    ]
+
+
+def _figure(scores: Scores, name: str) -> Figure:
+    return Named("", scores).figure(name) or Figure(name, None)
+
+
+def _text(figure: Figure) -> str:
+    if figure.value is None:
+        return "n/a"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.1f}"
+    return f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]"

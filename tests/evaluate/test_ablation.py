@@ -1,0 +1,88 @@
+"""Ablations: which variants, which directions, and the whole command at toy length."""
+
+import json
+
+import pytest
+
+from diffpc.cli import main
+from diffpc.evaluate.ablation import FULL, ROWS, ablation_tables, direction, variants
+from diffpc.evaluate.score import Entry, Scores
+from diffpc.evaluate.stats import Figure
+from diffpc.presets import tiny
+from tests.train.people import encoded, portrait, write_folders
+
+
+def test_every_row_of_the_tables_has_a_variant_that_differs_in_one_respect():
+    found = variants(tiny().adapter)
+    assert {name for rows in ROWS.values() for name in rows} == set(found)
+    full = found[FULL]
+    assert full.identity_loss and full.same_person_pairs and full.adapter == tiny().adapter
+    assert not found["no_identity_loss"].identity_loss and found["no_identity_loss"].adapter == full.adapter
+    assert not found["no_pairs"].same_person_pairs and found["no_pairs"].identity_loss
+    assert found["local"].adapter.identity == "local" and found["id_ctrl"].adapter.injector == "additive"
+
+
+def figure(value, low=None, high=None):
+    return Figure("Sim (dlib)", value, low, high)
+
+
+@pytest.mark.parametrize(
+    ("mine", "full", "paper", "way"),
+    [
+        (figure(1.0, 0.9, 1.1), figure(2.0, 1.9, 2.1), (65.0, 68.0), "same"),
+        (figure(1.0, 0.9, 1.1), figure(2.0, 1.9, 2.1), (68.0, 65.0), "other"),
+        (figure(1.0, 0.5, 1.9), figure(2.0, 1.8, 2.1), (65.0, 68.0), "open"),
+        (figure(None), figure(2.0, 1.8, 2.1), (65.0, 68.0), ""),
+    ],
+)
+def test_directions(mine, full, paper, way):
+    assert direction(mine, full, paper) == way
+
+
+def scores(value):
+    entries = (
+        Entry("identity", figure(value, value - 0.1, value + 0.1)),
+        Entry("identity", Figure("CLIP_i", None)),
+    )
+    return Scores("b", "m", "", {}, "w", entries, (), (), {})
+
+
+def test_the_tables_stand_beside_the_papers():
+    text = ablation_tables({"local": scores(1.0), FULL: scores(2.0)})
+    assert "| local | 1.0 [0.9, 1.1] | 65.2 | same | n/a | 65.5 |  |" in text
+    assert "## Table 6: ID loss" in text and "without" not in text
+
+
+def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, capsys):
+    files = {f"{name}/{n}.jpg": encoded(portrait(astronaut, n)) for name in ("dan", "eve") for n in (0, 1)}
+    data = write_folders(tmp_path / "data", files)
+    words = [
+        "evaluate",
+        "ablate",
+        "--manifest",
+        one_person.path,
+        "--photos",
+        one_person.photos,
+        "--data",
+        data,
+    ]
+    words += [
+        "--output",
+        tmp_path / "out",
+        "--images",
+        4,
+        "--batch",
+        2,
+        "--only",
+        "id_ctrl",
+        "full",
+        "--quiet",
+    ]
+    assert main([str(word) for word in words]) == 0
+    text = capsys.readouterr().out
+    assert "## Table 5: control" in text and (tmp_path / "out" / "ablations.md").read_text() in text
+    system = json.loads((tmp_path / "out" / "id_ctrl" / "pictures" / "system.json").read_text())
+    assert system["system"]["name"] == "diffpc"
+    config = json.loads((tmp_path / "out" / "id_ctrl" / "model" / "id_injectors" / "config.json").read_text())
+    assert "additive" in json.dumps(config)
+    assert main(["evaluate", "ablate", *map(str, words[2:-2]), "nonsense", "--quiet"]) == 2
