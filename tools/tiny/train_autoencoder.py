@@ -111,7 +111,7 @@ def main() -> None:
         encode(vae, arguments.data)
     else:
         latents = torch.from_numpy(np.load(arguments.data / "latents.npy"))
-        pictures = torch.from_numpy(np.load(arguments.data / "crops.npy"))
+        pictures = torch.from_numpy(np.load(arguments.data / "crops.npy")).permute(0, 3, 1, 2)
         task = DecoderTask(vae, pictures, latents, arguments.window)
         train(task, "decoder", arguments.folder, arguments.stop_at)
 
