@@ -202,3 +202,13 @@ def _cause(path: Path, error: Exception) -> str:
         if stream.read(40).startswith(b"version https://git-lfs"):
             return "it is a Git LFS pointer: run `git lfs pull`"
     return str(error)
+
+
+def fingerprint(*modules: nn.Module | None) -> str:
+    """A sha256 over all weights: a network may have come from any file, and have been changed since."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in module.state_dict().items() if module is not None else ():
+            digest.update(f"{name} {list(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from diffpc.train.engine import Engine
 from diffpc.train.loop import Trainer
 from diffpc.train.settings import EngineSettings
 from tests.train.toy import SETTINGS, ToyTask
@@ -11,7 +12,7 @@ from tests.train.toy import SETTINGS, ToyTask
 
 def main(folder, parallel, stop_at):
     losses = []
-    trainer = Trainer(ToyTask(), SETTINGS, folder, EngineSettings(parallel=parallel))
+    trainer = Trainer(ToyTask(), SETTINGS, folder, Engine(EngineSettings(parallel=parallel)))
     trainer.resume()
     trainer.run(lambda report: losses.append(report.terms["total"]), stop_at)
     if trainer.engine.main:

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 
 from diffpc.errors import DiffPCError, InputError, UsageError
 from diffpc.train.checkpoint import load_latest
+from diffpc.train.engine import Engine
 from diffpc.train.loop import JsonLines, Report, Task, Trainer
 from diffpc.train.settings import EngineSettings, LoopSettings
 from tests.train.toy import SETTINGS, ToyTask
@@ -225,7 +226,7 @@ def test_stopping_at_once_does_nothing(tmp_path):
 def test_the_way_of_working_does_not_change_the_curve(tmp_path, engine):
     _, plain = trained(tmp_path / "plain", stop_at=40)
     reports = []
-    Trainer(ToyTask(), SETTINGS, tmp_path / "other", engine).run(reports.append, 40)
+    Trainer(ToyTask(), SETTINGS, tmp_path / "other", Engine(engine)).run(reports.append, 40)
     assert losses(reports) == pytest.approx(losses(plain), rel=1e-5)
 
 
@@ -247,7 +248,7 @@ def test_two_processes_learn_what_one_does(tmp_path, parallel):
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(UsageError, match="batch of 4 cannot be shared by 1 processes with 3 micro-batches"):
-        Trainer(ToyTask(), SETTINGS, tmp_path, EngineSettings(accumulation=3))
+        Trainer(ToyTask(), SETTINGS, tmp_path, Engine(EngineSettings(accumulation=3)))
 
 
 def test_a_changed_setting_is_named_and_refused(tmp_path):

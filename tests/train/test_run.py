@@ -103,7 +103,8 @@ def test_sigkill_costs_what_came_after_the_checkpoint(places, tmp_path):
     arguments += ["--cache.mirrored", "False", "--cache.pictures", "False", "--quiet"]
     arguments = ["train", "tiny", *map(str, arguments)]
     program = [sys.executable, "-m", "diffpc.cli", *arguments, "--output", str(places.output)]
-    process = subprocess.Popen(program)
+    # One thread, as in this process: another number of them sums in another order.
+    process = subprocess.Popen(program, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while not list(places.output.glob("checkpoint-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -129,11 +130,12 @@ def test_two_processes_build_one_cache_and_learn_what_one_does(places, tmp_path)
         "--preview-images",
         "0",
     ]
-    arguments += ["--engine.tracker", "none", "--quiet"]
+    arguments += ["--engine.tracker", "none"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = [*command, "-m", "diffpc.cli", *arguments, "--output", str(places.output)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    subprocess.run(program, check=True, env=environment)
+    told = subprocess.run(program, check=True, env=environment, stderr=subprocess.PIPE, text=True).stderr
+    assert told.count("2 processes share each batch of 2 images") == 1
     alone = replace(places, output=tmp_path / "alone")
     shared = places.output / "cache"
     assert main([*arguments, "--cache-folder", str(shared), "--output", str(alone.output)]) == 0

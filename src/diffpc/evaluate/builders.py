@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.manifest import Manifest, Person, PhotoFile, write_manifest
 from diffpc.evaluate.options import Plan
-from diffpc.evaluate.prompts import prompts_for
+from diffpc.evaluate.prompts import number_of, prompts_for
 from diffpc.weights import sha256
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -105,7 +104,7 @@ def build(
         raise UsageError(
             f"{plan.persons} persons, {plan.targets} targets, {plan.seeds} seeds: give at least 1"
         )
-    ordered = sorted(candidates, key=lambda one: (len(one.photos) < 2, _rank(plan.seed, one.person)))
+    ordered = sorted(candidates, key=lambda one: (len(one.photos) < 2, number_of(plan.seed, one.person)))
     known: dict[Path, bool] = {}
 
     def works(photo: Path) -> bool:
@@ -132,13 +131,13 @@ def _person(
 ) -> Person:
     others = sorted(
         (other for other in ordered if other is not one),
-        key=lambda other: _rank(plan.seed, f"{one.person}/{other.person}"),
+        key=lambda other: number_of(plan.seed, f"{one.person}/{other.person}"),
     )
     targets: list[Path] = []
     for other in others:
         if len(targets) == plan.targets:
             break
-        photo = other.photos[_rank(plan.seed, f"{one.person}/{other.person}/photo") % len(other.photos)]
+        photo = other.photos[number_of(plan.seed, f"{one.person}/{other.person}/photo") % len(other.photos)]
         if works(photo):
             targets.append(photo)
     if len(targets) < plan.targets:
@@ -155,11 +154,6 @@ def _person(
 
 def _file(photo: Path, root: Path) -> PhotoFile:
     return PhotoFile(photo.relative_to(root).as_posix(), sha256(photo))
-
-
-def _rank(seed: int, text: str) -> int:
-    """A number that looks random and is always the same."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{text}".encode()).digest()[:8], "big")
 
 
 def _plain(name: str) -> bool:

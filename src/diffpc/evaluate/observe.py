@@ -25,7 +25,7 @@ from diffpc.faces.embed import FaceEmbedder, embed_faces
 from diffpc.files import atomic_write
 from diffpc.images import read_image
 from diffpc.types import Face, Image
-from diffpc.weights import sha256
+from diffpc.weights import fingerprint, sha256
 
 FACE_SIDE = 224
 """Of the crops that image features of a face are taken from, in pixels."""
@@ -155,8 +155,4 @@ def _recall(cache: Path, about: str) -> dict[str, np.ndarray] | None:
 def _fingerprint(part: object) -> str:
     """sha256 of a network's weights, wherever they came from."""
     module = part if isinstance(part, torch.nn.Module) else getattr(part, "encoder", None)
-    digest = hashlib.sha256()
-    if isinstance(module, torch.nn.Module):
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return fingerprint(module if isinstance(module, torch.nn.Module) else None)

@@ -149,8 +149,13 @@ def prompts_for(person: str, count: int, name: str, seed: int) -> tuple[Prompt, 
     most = 2 + len(chosen.scenes)
     if not 1 <= count <= most:
         raise UsageError(f"{count} prompts per person are asked for; the set {name!r} has 1 to {most}")
-    number = int.from_bytes(hashlib.sha256(f"{seed}/{person}".encode()).digest()[:8], "big")
+    number = number_of(seed, person)
     contrast = chosen.contrasts[number % len(chosen.contrasts)]
     start = number // len(chosen.contrasts)
     scenes = [chosen.scenes[(start + step) % len(chosen.scenes)] for step in range(max(0, count - 2))]
     return (*contrast, *scenes)[:count]
+
+
+def number_of(seed: int, text: str) -> int:
+    """A number of 64 bits that looks random and is always the same for a text."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{text}".encode()).digest()[:8], "big")

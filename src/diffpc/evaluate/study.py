@@ -18,6 +18,7 @@ import numpy as np
 from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.manifest import Case, Manifest
 from diffpc.evaluate.pictures import SIDE, data_address
+from diffpc.evaluate.prompts import number_of
 from diffpc.evaluate.records import read_json
 from diffpc.evaluate.stats import Figure, Rule, summarise
 from diffpc.files import atomic_write
@@ -66,12 +67,12 @@ def items(manifest: Manifest, systems: Mapping[str, Path], count: int, seed: int
         raise InputError("no case was drawn by all systems; draw more of the benchmark")
     turn: dict[str, int] = {}
     ranked: list[tuple[int, int, Case]] = []
-    for case in sorted(drawn, key=lambda one: _rank(seed, one.name)):
+    for case in sorted(drawn, key=lambda one: number_of(seed, one.name)):
         turn[case.of.person] = turn.get(case.of.person, -1) + 1
-        ranked.append((turn[case.of.person], _rank(seed, case.name), case))
+        ranked.append((turn[case.of.person], number_of(seed, case.name), case))
     chosen = [case for *_, case in sorted(ranked, key=lambda one: one[:2])[:count]]
     return tuple(
-        Item(case, tuple(sorted(systems, key=lambda name: _rank(seed, f"{case.name}/{name}"))))
+        Item(case, tuple(sorted(systems, key=lambda name: number_of(seed, f"{case.name}/{name}"))))
         for case in chosen
     )
 
@@ -169,10 +170,6 @@ def _picture(path: Path) -> str:
 def _digest(chosen: Sequence[Item]) -> str:
     text = json.dumps([[item.case.name, item.order] for item in chosen])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _rank(seed: int, text: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{text}".encode()).digest()[:8], "big")
 
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Portraits: four questions</title><style>

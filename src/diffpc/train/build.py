@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import PartialState
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from torch import nn
 from transformers import CLIPTokenizer
@@ -20,10 +19,10 @@ from diffpc.loading import BUNDLED, load_adapter, load_base, on_base
 from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.settings import BackboneSettings
-from diffpc.train.cache import Cache, CacheTools, Crew, build_cache, fingerprint
+from diffpc.train.cache import Cache, CacheTools, Crew, build_cache
 from diffpc.train.settings import Recipe
 from diffpc.train.stages import Material
-from diffpc.weights import asset
+from diffpc.weights import asset, fingerprint
 
 FITTED = 256
 """Photos whose patch features are looked at for their mean and deviation, where they are not cached."""
@@ -57,7 +56,12 @@ def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPC
 
 
 def gather(
-    recipe: Recipe, pipeline: DiffPCPipeline, photos: list[Photo], folder: Path, report: Callable[[str], None]
+    recipe: Recipe,
+    pipeline: DiffPCPipeline,
+    photos: list[Photo],
+    folder: Path,
+    crew: Crew,
+    report: Callable[[str], None],
 ) -> Material:
     """Build the cache below `folder`, all processes together, or open it.
 
@@ -68,8 +72,6 @@ def gather(
     if recipe.cache.mirrored:
         photos = [one for photo in photos for one in (photo, photo.mirror())]
     tools = CacheTools(eyes=pipeline.eyes, vae=pipeline.vae, weights=_hashes(pipeline))
-    state = PartialState()
-    crew = Crew(state.process_index, state.num_processes, state.wait_for_everyone)
     return Material(photos, build_cache(photos, tools, recipe.cache, folder, report, crew))
 
 

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float, Float16, Float32, UInt8
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffpc.diffusion.backbone import downscale
 from diffpc.errors import InputError, UsageError
@@ -29,7 +29,7 @@ from diffpc.tensors import to_tensor
 from diffpc.train.examine import Examined, Refused, examine, flat_params, full_params
 from diffpc.train.settings import CacheSettings
 from diffpc.types import FaceParams, LandmarkLayout
-from diffpc.weights import asset, sha256
+from diffpc.weights import asset, fingerprint, sha256
 
 INDEX = "cache.json"
 REJECTS = "rejects.jsonl"
@@ -248,16 +248,6 @@ def _index_of(photos: Sequence[Photo], tools: CacheTools, settings: CacheSetting
     }
     text = json.dumps(content, sort_keys=True)
     return {**json.loads(text), "digest": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def fingerprint(*modules: nn.Module | None) -> str:
-    """A sha256 over all weights: a network may have come from any file, and have been changed since."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, value in module.state_dict().items() if module is not None else ():
-            digest.update(f"{name} {list(value.shape)} ".encode())
-            digest.update(value.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()
 
 
 def _write_part(

@@ -70,7 +70,7 @@ class Trainer:
         task: Task,
         settings: LoopSettings,
         folder: Path,
-        engine: EngineSettings | None = None,
+        engine: Engine | None = None,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
         """Move the networks to the device and make the optimiser.
@@ -79,14 +79,14 @@ class Trainer:
             task: what is trained.
             settings: how long and how fast.
             folder: of the checkpoints; every process must see it.
-            engine: how the work is done.
+            engine: this process's; by default a plain one.
             recipe: more of what made the run (JSON values); a resumed one must have the same.
 
         Raises:
             UsageError: if the batch cannot be shared by the processes.
         """
         self.task, self.settings, self.folder = task, settings, folder
-        self.engine = Engine(engine or EngineSettings())
+        self.engine = engine or Engine(EngineSettings())
         self.recipe = {"loop": asdict(settings), **(recipe or {})}
         self.pieces = self.engine.settings.accumulation
         check_batch(settings.batch, self.engine.world, self.pieces)

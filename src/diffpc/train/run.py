@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from tqdm import tqdm
 
 from diffpc.images import write_png
 from diffpc.loading import quiet
 from diffpc.photos import read_photos
 from diffpc.train.build import build_pipeline, fit_scale, gather
+from diffpc.train.cache import Crew
 from diffpc.train.changes import refuse_changes
 from diffpc.train.checkpoint import newest_settings
+from diffpc.train.engine import Engine
 from diffpc.train.loop import JsonLines, Report, Trainer, check_batch
 from diffpc.train.memory import peak_memory
 from diffpc.train.preview import PREVIEWS, averaged_weights
@@ -63,15 +64,19 @@ def train(
         InputError: for photos, files or folders that cannot be used.
         DiffPCError: if the loss is not finite; the message names the photos.
     """
-    _check(recipe, places)
+    engine = Engine(recipe.engine)  # first of all: it decides how many processes there are
+    _check(recipe, places, engine)
+    if engine.world > 1:
+        say(f"{engine.world} processes share each batch of {recipe.loop.batch} images")
     photos = read_photos(places.data, places.captions, report=say)
     with quiet():
         pipeline = build_pipeline(recipe, places.base, places.start_from)
-    material = gather(recipe, pipeline, photos, places.cache or places.output / "cache", say)
+    crew = Crew(engine.rank, engine.world, engine.wait)
+    material = gather(recipe, pipeline, photos, places.cache or places.output / "cache", crew, say)
     if places.start_from is None:  # a trained adapter knows its scale
         fit_scale(pipeline, material.cache)
     lasting = _lasting(recipe, places) | {"photos": material.cache.folder.name}
-    trainer = Trainer(task(recipe, pipeline, material), recipe.loop, places.output, recipe.engine, lasting)
+    trainer = Trainer(task(recipe, pipeline, material), recipe.loop, places.output, engine, lasting)
     for message in [*getattr(trainer.samples, "messages", []), *trainer.resume()]:
         say(message)
     look = PREVIEWS.get(recipe.stage)
@@ -88,10 +93,10 @@ def train(
     return trainer
 
 
-def _check(recipe: Recipe, places: Places) -> None:
+def _check(recipe: Recipe, places: Places, engine: Engine) -> None:
     """Refuse at once what would be refused after the photos were looked at."""
     check_tracker(recipe.engine.tracker)
-    check_batch(recipe.loop.batch, PartialState().num_processes, recipe.engine.accumulation)
+    check_batch(recipe.loop.batch, engine.world, recipe.engine.accumulation)
     then = newest_settings(places.output)
     if then is not None:
         now = {"loop": asdict(recipe.loop), **_lasting(recipe, places), "photos": then.get("photos")}
