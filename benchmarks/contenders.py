@@ -16,6 +16,7 @@ from benchmarks.plain_controlnet import ControlNetTraining, NaiveTraining
 from benchmarks.samples import Cached
 from diffpc.diffusion.adapter import Adapter, build_adapter
 from diffpc.train.adapter import AdapterTask, Judge, Networks
+from diffpc.train.engine import Engine
 from diffpc.train.loop import Trainer
 from diffpc.train.settings import Recipe
 
@@ -44,7 +45,7 @@ class DiffPCTraining:
         )
         samples = partial(Cached, recipe, parts)
         task = AdapterTask(parts.backbone, networks, samples, recipe.identity)
-        self.trainer = Trainer(task, recipe.loop, Path("unwritten"), recipe.engine)
+        self.trainer = Trainer(task, recipe.loop, Path("unwritten"), Engine(recipe.engine))
 
     def step(self) -> float:
         """One optimiser step; returns the loss."""
