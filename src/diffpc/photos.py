@@ -13,9 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, cast
 
 from diffpc.errors import InputError, UsageError
-
-Report: TypeAlias = Callable[[str], None]
-"""Takes one line of news for the user."""
+from diffpc.types import Say
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 """Of photos, in small letters."""
@@ -87,7 +85,7 @@ class Reading:
 
     captions: Path | None
     skip_damaged: bool
-    report: Report
+    report: Say
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def read_photos(
     path: Path | str,
     captions: Path | str | None = None,
     skip_damaged: bool = False,
-    report: Report = lambda _: None,
+    report: Say = lambda _: None,
 ) -> list[Photo]:
     """List the photos of a folder, in an order that depends on names alone; no photo is decoded.
 
@@ -155,7 +153,7 @@ def _silent(photos: list[Photo]) -> list[str]:
     return [photo.key for photo in photos if not photo.captions]
 
 
-def _report_first(what: str, keys: list[str], report: Report) -> None:
+def _report_first(what: str, keys: list[str], report: Say) -> None:
     if keys:
         report(f"{len(keys)} photo{'s' * (len(keys) > 1)} {what} (first: {keys[0]})")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 if TYPE_CHECKING:  # torch costs a second to import, and `diffpc --help` must not pay it
     from torch import Tensor
+
+Say: TypeAlias = Callable[[str], None]
+"""Takes one line of news for the user; only the command line knows where it goes."""
 
 Image = UInt8[np.ndarray, "_ _ 3"]
 """H x W x 3, RGB, uint8, upright (EXIF orientation applied).

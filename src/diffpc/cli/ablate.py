@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffpc.cli.evaluate_actions import parsed, say_for
-from diffpc.cli.output import hush
+from diffpc.cli.evaluate_actions import parsed
+from diffpc.cli.output import hush, say_for
 from diffpc.errors import UsageError
 from diffpc.evaluate.options import ScoreOptions
 from diffpc.train.recipe import RECIPES
 
 if TYPE_CHECKING:
     from diffpc.evaluate.ablation import Variant
+    from diffpc.types import Say
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def ablate(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _trainer(options: AblateOptions, say: Callable[[str], None]) -> Callable[[Variant, Path], Path]:
+def _trainer(options: AblateOptions, say: Say) -> Callable[[Variant, Path], Path]:
     from diffpc.train.export import export
     from diffpc.train.run import Places, train
     from diffpc.train.settings import ExportSettings

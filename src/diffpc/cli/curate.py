@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated
 
-from diffpc.cli.output import Output, hush
+from diffpc.cli.output import Output, hush, say_for
 from diffpc.curate.settings import (
     CaptionSettings,
     CurateSettings,
@@ -56,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     settings = CurateSettings(
         options.photos, options.persons, options.captions, options.download, options.shards
     )
-    say = _say(options.quiet)
+    say = say_for(options.quiet)
     outcome = curate(places, settings, options.run, say)
     page = write_report(destination, places.work, settings)
     if options.json:
@@ -87,11 +86,3 @@ def _parsed(arguments: Sequence[str]) -> tuple[Path, Path, Options]:
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
     return parsed.source, parsed.destination, parsed
-
-
-def _say(quiet: bool) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        if not quiet:
-            print(f"diffpc: {line}", file=sys.stderr)
-
-    return say

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from diffpc.cli.output import hush
+from diffpc.cli.output import hush, say_for
 from diffpc.errors import UsageError
 from diffpc.evaluate.options import ModelChoice, Plan, ScoreOptions
 
@@ -286,13 +286,3 @@ def parsed(kind: type[T], name: str, arguments: Sequence[str]) -> T:
             tyro.conf.OmitArgPrefixes,
         ),
     )
-
-
-def say_for(quiet: bool) -> Callable[[str], None]:
-    """Tells the user what goes on, or nothing."""
-
-    def say(line: str) -> None:
-        if not quiet:
-            print(f"diffpc: {line}", file=sys.stderr)
-
-    return say

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffpc.types import Say
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,13 @@ def hush() -> None:
     warnings.simplefilter("ignore")
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+
+
+def say_for(quiet: bool) -> Say:
+    """Tells the user what goes on, or nothing; of several processes the first speaks."""
+
+    def say(line: str) -> None:
+        if not quiet and os.environ.get("RANK", "0") == "0":  # torchrun's; the others know the same
+            print(f"diffpc: {line}", file=sys.stderr)
+
+    return say

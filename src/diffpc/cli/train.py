@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from diffpc.cli.options import option, part
-from diffpc.cli.output import hush
+from diffpc.cli.output import hush, say_for
 from diffpc.errors import UsageError
 from diffpc.settings import AdapterSettings
 from diffpc.train.recipe import RECIPES
@@ -121,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
         start_from=options.start_from,
         cache=options.cache_folder,
     )
-    trainer = train(recipe, places, _say(options.quiet), options.stop_at, progress=not options.quiet)
+    trainer = train(recipe, places, say_for(options.quiet), options.stop_at, progress=not options.quiet)
     if trainer.engine.main:
         print(
             f"{options.output}: {trainer.images} of {recipe.loop.images} images; take them along with: "
@@ -164,11 +163,3 @@ def _dry_run(recipe: Recipe) -> int:
     print(json.dumps(found.recipe, indent=1))
     print("\n".join(found.lines()))
     return 0
-
-
-def _say(quiet: bool) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        if not quiet and os.environ.get("RANK", "0") == "0":  # torchrun's; the others know the same
-            print(f"diffpc: {line}", file=sys.stderr)
-
-    return say

@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 from urllib.robotparser import RobotFileParser
 
 from diffpc.curate.fetch import Refused, Target, ask, redirected, target_of
-from diffpc.curate.progress import INTERVAL, Report
+from diffpc.curate.progress import INTERVAL
 from diffpc.curate.settings import DownloadSettings
 from diffpc.curate.sources import Link
 from diffpc.errors import InputError
 from diffpc.files import atomic_write
+from diffpc.types import Say
 
 JOURNAL = "downloads.jsonl"
 
@@ -40,7 +41,7 @@ class Downloaded:
     """Key -> why there is no photo."""
 
 
-def download(links: Sequence[Link], folder: Path, settings: DownloadSettings, report: Report) -> Downloaded:
+def download(links: Sequence[Link], folder: Path, settings: DownloadSettings, report: Say) -> Downloaded:
     """Fetch what was not asked for yet.
 
     Args:
@@ -93,7 +94,7 @@ class _Downloader:
         self._hosts: dict[str, _Host] = defaultdict(_Host)
         self._most = int(settings.megabytes * 2**20)
 
-    def run(self, links: Sequence[Link], report: Report) -> None:
+    def run(self, links: Sequence[Link], report: Say) -> None:
         """Fetch all; a lane is a sequence of requests to one host."""
         done, lost, last = 0, 0, time.monotonic()
         with ThreadPoolExecutor(self._settings.connections) as pool:

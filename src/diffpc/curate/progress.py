@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from diffpc.curate.engine import Engine, Job
 from diffpc.curate.parts import Told
-
-Report: TypeAlias = Callable[[str], None]
-"""Takes one line of news for the user."""
+from diffpc.types import Say
 
 INTERVAL = 10.0
 """Least seconds between two lines of one stage."""
 
 
-def make_all(name: str, jobs: Sequence[Job], engine: Engine, report: Report) -> list[Told]:
+def make_all(name: str, jobs: Sequence[Job], engine: Engine, report: Say) -> list[Told]:
     """Make what is not made yet; what all jobs tell, those made before first.
 
     Args:

@@ -19,7 +19,7 @@ from diffpc.curate.caption import CaptionPart
 from diffpc.curate.choose import Candidates, Choice, choose, read_candidates, threshold_for
 from diffpc.curate.engine import Engine, load_engine
 from diffpc.curate.parts import Told, read_columns, write_table
-from diffpc.curate.progress import Report, make_all
+from diffpc.curate.progress import make_all
 from diffpc.curate.record import REASONS, Listed
 from diffpc.curate.rows import REJECT_FIELDS
 from diffpc.curate.settings import CaptionSettings, CurateSettings, EngineSettings
@@ -29,6 +29,7 @@ from diffpc.curate.worker import PhotoPart, tools_for
 from diffpc.errors import InputError, UsageError
 from diffpc.files import atomic_write
 from diffpc.photos import INDEX
+from diffpc.types import Say
 
 SET, REJECTS, TIMES = "dataset.json", "rejects.parquet", "times.json"
 """What the set is and of which settings; the photos left out; how long the stages took."""
@@ -78,7 +79,7 @@ class _Photos:
     """Rows of REJECT_FIELDS for what could not be downloaded."""
 
 
-def curate(places: Places, settings: CurateSettings, engine: EngineSettings, report: Report) -> Outcome:
+def curate(places: Places, settings: CurateSettings, engine: EngineSettings, report: Say) -> Outcome:
     """Make the set, or complete it.
 
     Raises:
@@ -97,7 +98,7 @@ def curate(places: Places, settings: CurateSettings, engine: EngineSettings, rep
 
 
 def _made(
-    places: Places, photos: _Photos, settings: CurateSettings, engine: Engine, report: Report, digest: str
+    places: Places, photos: _Photos, settings: CurateSettings, engine: Engine, report: Say, digest: str
 ) -> Outcome:
     parts = _photo_parts(places.work, photos.listed, settings)
     times = make_all("photos", parts, engine, report)
@@ -127,7 +128,7 @@ class _Captioned:
     """In the order of the set."""
 
 
-def _photos(places: Places, settings: CurateSettings, report: Report) -> _Photos:
+def _photos(places: Places, settings: CurateSettings, report: Say) -> _Photos:
     if not is_table(places.source):
         return _Photos(list_photos(places.source, places.attributes), ())
     if places.attributes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffpc.evaluate.draw import Say, draw
+from diffpc.evaluate.draw import draw
 from diffpc.evaluate.manifest import Manifest
 from diffpc.evaluate.options import ModelChoice, ScoreOptions
 from diffpc.evaluate.score import Scores, score
@@ -15,6 +15,7 @@ from diffpc.evaluate.system import DiffPCSystem
 from diffpc.evaluate.tables import Cell, Named, markdown
 from diffpc.presets import ablations
 from diffpc.settings import AdapterSettings
+from diffpc.types import Say
 
 FULL = "full"
 """The method itself; every table ends with it."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from diffpc.evaluate.draw import Say
 from diffpc.evaluate.verification import Calibration, Pair, calibrated, read_pairs, save_calibration
 from diffpc.faces.detect import load_detector
 from diffpc.faces.embed import embed_faces, load_embedder
 from diffpc.images import read_image
+from diffpc.types import Say
 
 
 def calibrate(

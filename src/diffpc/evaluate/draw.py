@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,16 +14,13 @@ from diffpc.errors import UsageError
 from diffpc.evaluate.manifest import Case, Manifest, checked_photo
 from diffpc.evaluate.records import append_line, read_json, read_lines, write_json
 from diffpc.images import write_png
-from diffpc.types import Image
+from diffpc.types import Image, Say
 
 SYSTEM = "system.json"
 """What drew the pictures, and for which benchmark."""
 
 LOG = "log.jsonl"
 """One line per portrait: seconds, memory, or why there is none."""
-
-Say = Callable[[str], None]
-"""Takes one line for the user."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from diffpc.evaluate import clip, inception
 from diffpc.evaluate.clip import load_clip
 from diffpc.evaluate.columns import PARTS, Column, Judges, columns
 from diffpc.evaluate.distances import distance_figures
-from diffpc.evaluate.draw import LOG, SYSTEM, Say
+from diffpc.evaluate.draw import LOG, SYSTEM
 from diffpc.evaluate.gauge import load_gauge
 from diffpc.evaluate.inception import load_inception
 from diffpc.evaluate.manifest import Manifest
@@ -30,6 +30,7 @@ from diffpc.face3d.predict import load_predictor
 from diffpc.faces.detect import load_detector
 from diffpc.faces.embed import load_embedder
 from diffpc.settings import from_dict
+from diffpc.types import Say
 
 PLACE = "scores"
 """Folder of all that scoring makes, in the folder of the pictures."""

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from diffpc.evaluate.draw import Say
 from diffpc.evaluate.manifest import Case, Manifest, Prompt, checked_photo
 from diffpc.evaluate.observe import Witnesses, joined, observe
+from diffpc.types import Say
 
 GROUP = 64
 """Photos whose observations are kept in one file."""

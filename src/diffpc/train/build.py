@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ from diffpc.settings import BackboneSettings
 from diffpc.train.cache import Cache, CacheTools, Crew, build_cache
 from diffpc.train.settings import Recipe
 from diffpc.train.stages import Material
+from diffpc.types import Say
 from diffpc.weights import asset, fingerprint
 
 FITTED = 256
@@ -61,7 +62,7 @@ def gather(
     photos: list[Photo],
     folder: Path,
     crew: Crew,
-    report: Callable[[str], None],
+    report: Say,
 ) -> Material:
     """Build the cache below `folder`, all processes together, or open it.
 

@@ -28,7 +28,7 @@ from diffpc.photos import Photo
 from diffpc.tensors import to_tensor
 from diffpc.train.examine import Examined, Refused, examine, flat_params, full_params
 from diffpc.train.settings import CacheSettings
-from diffpc.types import FaceParams, LandmarkLayout
+from diffpc.types import FaceParams, LandmarkLayout, Say
 from diffpc.weights import asset, fingerprint, sha256
 
 INDEX = "cache.json"
@@ -106,7 +106,7 @@ def build_cache(
     tools: CacheTools,
     settings: CacheSettings,
     folder: Path | str,
-    report: Callable[[str], None],
+    report: Say,
     crew: Crew | None = None,
 ) -> Cache:
     """Compute what is missing and open the cache, a subfolder named after a hash of photos, settings and weights.
@@ -147,7 +147,7 @@ def build_cache(
     return Cache(place)
 
 
-def _report_rejects(place: Path, files: Sequence[Path], count: int, report: Callable[[str], None]) -> None:
+def _report_rejects(place: Path, files: Sequence[Path], count: int, report: Say) -> None:
     """Write together what the parts refused."""
     rejects = [line for file in files for line in (_contents(file) or {"rejects": []})["rejects"]]
     _write(place / REJECTS, "".join(json.dumps(line) + "\n" for line in rejects).encode())

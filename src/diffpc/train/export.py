@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +21,8 @@ from diffpc.train import checkpoint
 from diffpc.train.build import build_pipeline
 from diffpc.train.settings import ExportSettings, Recipe
 from diffpc.train.stages import trained_modules
+from diffpc.types import Say
 from diffpc.weights import check_state
-
-Say = Callable[[str], None]
-"""Takes one line for the user."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ from diffpc.train.preview import PREVIEWS, averaged_weights
 from diffpc.train.settings import Recipe
 from diffpc.train.stages import task
 from diffpc.train.trackers import check_tracker, tracked
-
-Say = Callable[[str], None]
-"""Takes one line for the user."""
+from diffpc.types import Say
 
 
 @dataclass(frozen=True)
