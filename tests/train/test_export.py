@@ -273,7 +273,7 @@ def test_values_that_the_number_type_cannot_hold(run, tmp_path, value, message):
         (lambda state: state.update(settings=[]), "is not of `diffpc train`"),
         (lambda state: state["settings"].pop("base"), "is not of `diffpc train`"),
         (lambda state: state["settings"].update(base="./nowhere"), "nowhere: no such file or folder"),
-        (lambda state: state["settings"].update(start_from="nowhere"), "nowhere: no such weight file"),
+        (lambda state: state["settings"].update(start_from="./nowhere"), "nowhere: no such file or folder"),
     ],
 )
 def test_a_run_that_cannot_be_rebuilt_is_one_line(run, tmp_path, change, message):
@@ -301,7 +301,7 @@ def test_base_and_beginning_may_have_moved(run, random_model, tmp_path):
     begun.register_to_config(defaults={"steps": 3})
     save_adapter(begun, tmp_path / "begun.safetensors")
     restated(run, lambda state: state["settings"].update(base="gone", start_from="gone.safetensors"))
-    moved = replace(EXACT, base=str(random_model), start_from=tmp_path / "begun.safetensors")
+    moved = replace(EXACT, base=str(random_model), start_from=str(tmp_path / "begun.safetensors"))
     export(run, tmp_path / "a.safetensors", moved, silent)
     assert read_adapter(tmp_path / "a.safetensors", torch.float32).defaults == {"steps": 3}
 

@@ -17,7 +17,6 @@ from diffpc.loading import load_pipeline
 from diffpc.train.checkpoint import load_latest
 from diffpc.train.recipe import tiny
 from diffpc.train.run import Places, train
-from diffpc.weights import asset
 from tests.train.people import encoded, portrait, write_folders, write_shard
 
 
@@ -220,7 +219,7 @@ def test_a_loss_that_is_not_a_number_names_its_photos(places, monkeypatch):
 def test_an_adapter_is_trained_further_from_where_it_was(places):
     """The bundled model's, scale and all: with a rate of 0 nothing moves."""
     made = replace(recipe(), loop=replace(recipe().loop, images=2, learning_rate=0.0))
-    trained(made, replace(places, start_from=asset("tiny")))
+    trained(made, replace(places, start_from="tiny"))
     prefixes = ("weight/id_encoder.", "buffer/id_encoder.")
     found = {
         name.split("id_encoder.", 1)[1]: value

@@ -75,7 +75,7 @@ class Options:
     random weights."""
     captions: Path | None = None
     """Captions of a folder of photos: .csv or .jsonl with "photo" and "caption"."""
-    start_from: Path | None = None
+    start_from: str | None = None
     """An adapter, or a model with one, to train further."""
     cache_folder: Path | None = None
     """Where to keep what is computed once per photo, so that several runs share it."""

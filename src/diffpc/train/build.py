@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 from diffpc.diffusion.adapter import build_adapter
 from diffpc.diffusion.backbone import build
 from diffpc.errors import UsageError
-from diffpc.loading import BUNDLED, load_adapter, load_base, on_base
+from diffpc.loading import BUNDLED, load_adapter, load_base, on_base, place_of
 from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.settings import BackboneSettings
@@ -33,14 +33,14 @@ NEW = "new"
 """The base that is to be trained from nothing."""
 
 
-def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPCPipeline:
+def build_pipeline(recipe: Recipe, base: str, start_from: str | None) -> DiffPCPipeline:
     """A base with an untrained adapter, or with one that is to be trained further.
 
     Args:
         recipe: of the adapter's sizes and forms.
         base: an SDXL checkpoint or a model folder, see `diffpc.loading.load_base`; or "new" for random weights
             of the recipe's sizes.
-        start_from: an adapter that `save_adapter` wrote, or a whole model.
+        start_from: an adapter that `save_adapter` wrote, or a whole model; see `diffpc.loading.place_of`.
 
     Raises:
         UsageError: if adapter and base do not fit.
@@ -49,7 +49,7 @@ def build_pipeline(recipe: Recipe, base: str, start_from: Path | None) -> DiffPC
     torch.manual_seed(recipe.loop.seed)
     found = _new_base(recipe.model.backbone) if base == NEW else load_base(base, torch.float32)
     if start_from is not None:
-        return load_adapter(start_from, found)
+        return load_adapter(place_of(start_from), found)
     torch.manual_seed(recipe.loop.seed)
     defaults = {"steps": recipe.model.steps, "guidance": recipe.model.guidance}
     adapter = build_adapter(recipe.model.adapter, found.unet)

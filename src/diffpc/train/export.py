@@ -155,11 +155,10 @@ def _settings(found: Checkpoint) -> dict[str, Any]:
     return cast(dict[str, Any], values)
 
 
-def _origin(found: Checkpoint, settings: ExportSettings) -> tuple[str, Path | None]:
+def _origin(found: Checkpoint, settings: ExportSettings) -> tuple[str, str | None]:
     """Base and adapter that the run began with; without the adapter its forms would not be known."""
     values = _settings(found)
-    begun = values.get("start_from")
-    start = Path(begun) if begun else None
+    start = values.get("start_from")
     return settings.base or values["base"], (settings.start_from or start) if start else None
 
 

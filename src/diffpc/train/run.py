@@ -39,8 +39,8 @@ class Places:
     """The frozen base."""
     captions: Path | None = None
     """Captions of a folder of photos, .csv or .jsonl."""
-    start_from: Path | None = None
-    """An adapter to go on from, instead of an untrained one."""
+    start_from: str | None = None
+    """An adapter to go on from, by name or place, instead of an untrained one."""
     cache: Path | None = None
     """What is computed once per photo, for several runs to share; None keeps it in the output."""
 
@@ -105,8 +105,12 @@ def _lasting(recipe: Recipe, places: Places) -> dict[str, Any]:
     """What must not change on the way, beside the loop's settings, which the trainer knows."""
     parts = asdict(recipe)
     kept = {name: parts[name] for name in ("model", "stage", "cache", "identity", "pairs", "window")}
-    origin = str(places.start_from) if places.start_from else None
-    return {**kept, "precision": recipe.engine.precision, "base": places.base, "start_from": origin}
+    return {
+        **kept,
+        "precision": recipe.engine.precision,
+        "base": places.base,
+        "start_from": places.start_from,
+    }
 
 
 @contextmanager

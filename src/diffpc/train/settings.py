@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from diffpc.settings import ModelSettings
@@ -144,7 +143,7 @@ class ExportSettings:
     rounds them to 11 bits, bfloat16 to 8; in a whole model the base's too."""
     base: str | None = None
     """Where the base lies now, if not where the run found it."""
-    start_from: Path | None = None
+    start_from: str | None = None
     """Where the adapter that the run began with lies now, if not where the run found it."""
     force: bool = False
     """Replace an adapter or model that is there."""
