@@ -153,6 +153,7 @@ def main() -> None:
         photos = enlarged(arguments.lfw, arguments.photos, folder)
         runs = [measured(photos, workers, folder, settings) for workers in (1, 2)]
     one, two = (run["photos_per_second_and_core"] for run in runs)
+    alone, both = (run["wall_photos_per_second"] for run in runs)
     result: dict[str, Any] = {
         "machine": {
             "cores": os.cpu_count(),
@@ -162,6 +163,7 @@ def main() -> None:
         "megapixels": round(SIDE**2 / 1e6, 1),
         "runs": runs,
         "efficiency_1_to_2_workers_by_processor_time": round(two / one, 3),
+        "efficiency_1_to_2_workers_by_the_clock": round(both / alone / 2, 3),
         "projection_on_paper": {
             "cores": CORES,
             "photos_per_second": round(two * CORES * 0.9, 1),
