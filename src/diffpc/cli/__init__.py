@@ -47,6 +47,7 @@ def report_fault(kind: type[BaseException], fault: BaseException, _trace: object
 
 COMMANDS = {
     "generate": "draw portraits: photo + pose and expression + prompt -> PNG",
+    "identity": "make and show identity files: photos of a person -> one file to draw with",
     "curate": "make a training set with same-person pairs from photos of persons",
     "train": "train an adapter, or the bundled model, on photos of persons",
     "export": "make an adapter's file, or a whole model, of a training run",

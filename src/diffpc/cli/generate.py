@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from diffpc.cli.options import option, part
 from diffpc.cli.output import Output, hush
+from diffpc.cli.passphrase import known_passphrase
 
 if TYPE_CHECKING:
     from diffpc.generate.request import Request
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 METAVARS = {
     "reference": "PHOTO [PHOTO ...]",
+    "identity": "FILE",
     "target": "PHOTO",
     "pose": "YAW PITCH ROLL",
     "place": "X Y SIZE",
@@ -31,6 +33,8 @@ METAVARS = {
     "strength": "S",
     "seed": "N",
     "count": "N",
+    "best_of": "N",
+    "face_pass": "auto|on|off",
     "size": "WIDTH HEIGHT",
     "face": "N",
     "target_face": "N",
@@ -49,6 +53,7 @@ DEFAULTS = {
     "strength": "1",
     "seed": "0",
     "count": "1",
+    "face_pass": "auto",
     "size": "the model's",
     "device": "cuda if there is one, else cpu",
     "dtype": "bfloat16 on cuda, else float32",
@@ -73,8 +78,9 @@ def run(arguments: Sequence[str]) -> int:
     job = prepared(request)
     _hush(output)
     from diffpc.generate.run import generate
+    from diffpc.generate.session import Session
 
-    outcome = generate(job, progress=not (output.quiet or output.json))
+    outcome = generate(job, not (output.quiet or output.json), Session(known_passphrase))
     if weights and weights != outcome.weights:
         notes.append(f"the model's weights are not those that drew {request.replay}")
     _print_outcome(outcome, notes, output)
