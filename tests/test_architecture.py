@@ -22,7 +22,7 @@ FLOORS = (
     {"face3d", "identity"},
     {"diffusion"},
     {"framing"},
-    {"eyes"},
+    {"eyes", "face_pass"},
     {"portrait"},
     {"person"},
     {"pipeline"},

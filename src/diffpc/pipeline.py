@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -19,10 +19,28 @@ from diffpc.diffusion.backbone import TextCondition, downscale, encode_text
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.decoupled import IDAttention
 from diffpc.diffusion.injector import IDInjectors
-from diffpc.diffusion.sample import Conditions, Networks, Progress, SampleSettings, denoise, initial_noise
+from diffpc.diffusion.sample import (
+    Conditions,
+    Networks,
+    Progress,
+    SampleSettings,
+    denoise,
+    initial_noise,
+    renoised,
+)
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import render_condition
-from diffpc.framing import framed
+from diffpc.face_pass import (
+    Region,
+    blended,
+    cut_region,
+    face_box,
+    is_small,
+    region_of,
+    skipped_steps,
+    soft_mask,
+)
+from diffpc.framing import View, framed
 from diffpc.identity.reference import ReferenceFeatures
 from diffpc.identity.scale import IdentityEncoder
 from diffpc.person import described
@@ -38,8 +56,8 @@ from diffpc.portrait import (
     PortraitSettings,
     check_settings,
 )
-from diffpc.settings import FaceSettings, from_dict
-from diffpc.tensors import to_image
+from diffpc.settings import FaceSettings, Framing, from_dict
+from diffpc.tensors import to_image, to_tensor
 from diffpc.types import Face, FaceParams, Image
 
 
@@ -138,9 +156,18 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         """
         return described(photos, chosen, self.eyes)
 
-    def place(self, params: FaceParams, size: tuple[int, int]) -> Control:
-        """3D face on the target's frame -> I_3d on a canvas of `size` (width, height)."""
-        view = framed(params, self.eyes.model, size, self.eyes.settings.framing)
+    def place(self, params: FaceParams, size: tuple[int, int], free: bool = False) -> Control:
+        """3D face on the target's frame -> I_3d on a canvas of `size` (width, height).
+
+        Args:
+            params: the face.
+            size: of the canvas.
+            free: leave the face where it is, even where the model has seen none.
+        """
+        view = framed(params, self.eyes.model, size, Framing() if free else self.eyes.settings.framing)
+        return self._rendered(params, view, size)
+
+    def _rendered(self, params: FaceParams, view: View, size: tuple[int, int]) -> Control:
         width, height = size
         return Control(params, view, render_condition(params, self.eyes.model, height, width, view))
 
@@ -178,6 +205,15 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             return [to_image(one) for one in self.vae.decode(scaled).sample]
 
     @torch.no_grad()
+    def encode(self, images: Sequence[Image]) -> Float[Tensor, "B C h w"]:
+        """Pictures of one size -> latents: the inverse of `decode`."""
+        with self._vae_in_range():
+            pixels = torch.stack([to_tensor(one) for one in images]).to(
+                self._execution_device, self.vae.dtype
+            )
+            return self.vae.encode(pixels).latent_dist.mode() * self.vae.config["scaling_factor"]
+
+    @torch.no_grad()
     def __call__(
         self,
         identity: Identity,
@@ -193,7 +229,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             params: pose and expression with the person's shape, from `face3d.predict.condition`.
             prompt: everything that is not the face.
             settings: steps, seeds, size ...
-            progress: called after each step with the steps done and the estimate of the clean latents.
+            progress: called after each step with the steps done and the estimate of the clean latents; not in the
+                second pass over a small face.
 
         Raises:
             UsageError: if a setting is out of range.
@@ -203,14 +240,20 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         clock = Clock()
         size = settings.size or self.default_size
         with clock("render"):
-            control = self.place(params, size)
+            control = self.place(params, size, settings.face_pass == "on")
         with clock("encode"):
             conditions = self._conditions(identity, control, prompt, settings.count)
             without = self._without(conditions, identity) if settings.guidance != 1 else None
         with clock("denoise"):
-            latents = self._denoise(conditions, without, settings, size, progress)
+            noise = self._noise(settings, size)
+            sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
+            latents = self._denoise(conditions, without, noise, sampling, progress)
         with clock("decode"):
             images = self.decode(latents)
+        face = self._face_region(control, settings)
+        if face is not None:
+            with clock("face"):
+                images = self._redrawn(images, control.params, face, (conditions, without), settings)
         with clock("measure"):
             seeds = [settings.seed + number for number in range(settings.count)]
             portraits = tuple(
@@ -224,7 +267,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                 for image, seed in zip(images, seeds, strict=True)
             )
         self.maybe_free_model_hooks()
-        return PortraitSet(portraits, identity, control, clock.seconds)
+        return PortraitSet(portraits, identity, control, clock.seconds, face)
 
     @property
     def networks(self) -> Networks:
@@ -265,22 +308,55 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         count = len(conditions.identity)
         return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), conditions.z_3d)
 
+    def _face_region(self, control: Control, settings: PortraitSettings) -> Region | None:
+        """The face's surroundings, if they are to be drawn again: never for the base model alone."""
+        if settings.face_pass == "off" or not settings.strength:
+            return None
+        height, width = control.i_3d.shape
+        box = face_box(control.params, self.eyes.model, control.view, (width, height))
+        if settings.face_pass == "auto" and not is_small(box, (width, height), min(self.default_size)):
+            return None
+        return region_of(box, control.view, (width, height), self.eyes.settings.framing)
+
+    def _redrawn(
+        self,
+        images: Sequence[Image],
+        params: FaceParams,
+        region: Region,
+        branches: tuple[Conditions, Conditions | None],
+        settings: PortraitSettings,
+    ) -> list[Image]:
+        """The second pass: the region at the model's own size, noised again in part, drawn by the same 3D face."""
+        side = min(self.default_size)
+        size = (side, side)
+        control = self._rendered(params, region.view, size)
+        z_3d = self.encode_control(control.i_3d, len(images))
+        skipped = skipped_steps(settings.steps)
+        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size, skipped)
+        clean = self.encode([cut_region(one, region, side) for one in images])
+        noise = renoised(self.scheduler, clean, self._noise(settings, size), sampling)
+        conditions, without = (one and replace(one, z_3d=z_3d) for one in branches)
+        latents = self._denoise(cast(Conditions, conditions), without, noise, sampling, None)
+        mask = soft_mask(control.i_3d.cpu().numpy())
+        drawn = self.decode(latents)
+        return [blended(one, face, mask, region) for one, face in zip(images, drawn, strict=True)]
+
+    def _noise(self, settings: PortraitSettings, size: tuple[int, int]) -> Float[Tensor, "B C h w"]:
+        channels, scale = int(self.unet.config["in_channels"]), downscale(self.vae)
+        seeds = [settings.seed + number for number in range(settings.count)]
+        shape = (channels, size[1] // scale, size[0] // scale)
+        return initial_noise(shape, seeds).to(self._execution_device)
+
     def _denoise(
         self,
         conditions: Conditions,
         without: Conditions | None,
-        settings: PortraitSettings,
-        size: tuple[int, int],
+        noise: Float[Tensor, "B C h w"],
+        sampling: SampleSettings,
         progress: Progress | None,
     ) -> Tensor:
-        channels = int(self.unet.config["in_channels"])
-        seeds = [settings.seed + number for number in range(settings.count)]
-        scale = downscale(self.vae)
-        shape = (channels, size[1] // scale, size[0] // scale)
-        noise = initial_noise(shape, seeds).to(self._execution_device)
-        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
         progress_bar: Any = self.progress_bar  # Any: declared as a partial of itself
-        with progress_bar(total=settings.steps) as bar:
+        with progress_bar(total=sampling.steps - sampling.skipped) as bar:
 
             def advance(done: int, estimate: Tensor) -> None:
                 bar.update()

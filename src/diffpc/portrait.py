@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffpc.errors import UsageError
 from diffpc.eyes import Likeness
+from diffpc.face_pass import Region
 from diffpc.framing import View
 from diffpc.identity.reference import ReferenceFeatures
 from diffpc.types import FaceParams, Image
@@ -78,6 +79,8 @@ class PortraitSet:
     control: Control
     seconds: dict[str, float]
     """Wall time per stage."""
+    face: Region | None = None
+    """What the second pass drew again; None: there was none."""
 
 
 @dataclass(frozen=True)
