@@ -17,8 +17,8 @@ UNHEARD = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 130 interrupted,
-    141 nobody reads the output."""
+    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 4 some jobs of a
+    batch failed, 130 interrupted, 141 nobody reads the output."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and "--debug" not in given:
         sys.excepthook = report_fault

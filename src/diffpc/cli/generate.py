@@ -13,7 +13,9 @@ from diffpc.cli.output import Output, hush
 from diffpc.cli.passphrase import known_passphrase
 
 if TYPE_CHECKING:
-    from diffpc.generate.request import Request
+    from pathlib import Path
+
+    from diffpc.generate.request import Request, Series
     from diffpc.generate.run import Outcome
 
 METAVARS = {
@@ -45,6 +47,12 @@ METAVARS = {
 }
 """How `diffpc generate --help` names the values."""
 
+SERIES = {"batch": "JSONL"}
+"""The same for many portraits."""
+
+FAILED_IN_PART = 4
+"""Exit code of a batch of which some lines failed."""
+
 DEFAULTS = {
     "place": "0.5 0.45 0.5",
     "model": "tiny",
@@ -63,7 +71,9 @@ DEFAULTS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Draw portraits."""
-    request, output = _parsed(arguments)
+    request, series, output = _parsed(arguments)
+    if series.batch:
+        return _run_batch(series.batch, request, output)
     from diffpc.generate.prepare import prepared
 
     notes: list[str] = []
@@ -87,19 +97,39 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _run_batch(jobs: Path, request: Request, output: Output) -> int:
+    _hush(output)
+    from diffpc.generate.batch import Result, run_batch
+    from diffpc.generate.session import Session
+
+    def tell(result: Result) -> None:
+        if output.json:
+            print(json.dumps(asdict(result), allow_nan=False), flush=True)
+        elif result.error:
+            print(f"diffpc: {jobs}, line {result.line}: {result.error}", file=sys.stderr)
+        elif not output.quiet:
+            print(f"line {result.line}: {', '.join(result.outputs)}", flush=True)
+
+    tally = run_batch(jobs, request, Session(known_passphrase), tell)
+    if not output.json:
+        print(f"{tally.drawn} lines drawn, {tally.kept} drawn before, {tally.failed} failed")
+    return FAILED_IN_PART if tally.failed else 0
+
+
 def _hush(output: Output) -> None:
     if not output.debug:
         hush()
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
+def _parsed(arguments: Sequence[str]) -> tuple[Request, Series, Output]:
     import tyro
 
-    from diffpc.generate.request import Request
+    from diffpc.generate.request import Request, Series
 
     options = [option(Request, name, METAVARS[name], DEFAULTS.get(name)) for name in METAVARS]
+    options += [option(Series, name, metavar) for name, metavar in SERIES.items()]
     flags = [(entry.name, bool, field(default=False)) for entry in fields(Output)]
-    kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Output), frozen=True)
+    kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Series, Output), frozen=True)
     parsed = tyro.cli(
         kind,
         prog="diffpc generate",
@@ -107,7 +137,7 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
-    return part(parsed, Request), part(parsed, Output)
+    return part(parsed, Request), part(parsed, Series), part(parsed, Output)
 
 
 def _print_outcome(outcome: Outcome, notes: Sequence[str], output: Output) -> None:

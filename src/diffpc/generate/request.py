@@ -75,6 +75,16 @@ class Request:
     """A PNG that diffpc wrote: take its settings, where no other are given."""
 
 
+@dataclass(frozen=True)
+class Series:
+    """More than one portrait's worth of requests. None: not given."""
+
+    batch: Path | None = None
+    """File of JSON Lines: one object a line with options as here, {"reference": ..., "prompt": ..., "output": ...}.
+    Options given beside it hold for every line that has none of its own; --output is the folder, which also gets
+    results.jsonl. Run again, it draws what is not drawn yet."""
+
+
 def is_photo(expression: str) -> bool:
     """Whether an expression is meant as a photo: a file, or at least written like one."""
     return "/" in expression or "." in expression or Path(expression).is_file()
