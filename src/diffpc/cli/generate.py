@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, field, fields, make_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffpc.cli.options import option, part
 from diffpc.cli.output import Output, hush
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METAVARS = {
     "reference": "PHOTO [PHOTO ...]",
     "identity": "FILE",
-    "target": "PHOTO",
+    "target": "PHOTO|VIDEO|FOLDER",
     "pose": "YAW PITCH ROLL",
     "place": "X Y SIZE",
     "expression": "NAME|PHOTO",
@@ -47,7 +47,7 @@ METAVARS = {
 }
 """How `diffpc generate --help` names the values."""
 
-SERIES = {"batch": "JSONL"}
+SERIES = {"batch": "JSONL", "animation": "WEBP|MP4", "every": "N", "smooth": "FRAMES"}
 """The same for many portraits."""
 
 FAILED_IN_PART = 4
@@ -74,6 +74,11 @@ def run(arguments: Sequence[str]) -> int:
     request, series, output = _parsed(arguments)
     if series.batch:
         return _run_batch(series.batch, request, output)
+    if request.target:
+        from diffpc.generate.frames import is_film
+
+        if is_film(request.target):
+            return _run_film(request, series, output)
     from diffpc.generate.prepare import prepared
 
     notes: list[str] = []
@@ -114,6 +119,31 @@ def _run_batch(jobs: Path, request: Request, output: Output) -> int:
     if not output.json:
         print(f"{tally.drawn} lines drawn, {tally.kept} drawn before, {tally.failed} failed")
     return FAILED_IN_PART if tally.failed else 0
+
+
+def _run_film(request: Request, series: Series, output: Output) -> int:
+    _hush(output)
+    from tqdm import tqdm
+
+    from diffpc.generate.sequence import draw_film
+    from diffpc.generate.session import Session
+
+    def bar(numbers: Iterable[Any], name: str) -> Iterable[Any]:
+        return tqdm(numbers, desc=name, disable=True if output.quiet or output.json else None, leave=False)
+
+    outcome = draw_film(request, series, Session(known_passphrase), bar)
+    if output.json:
+        print(json.dumps(asdict(outcome)))
+        return 0
+    print(
+        f"{outcome.folder}: {outcome.drawn} portraits drawn, {outcome.kept} drawn before, of {outcome.frames} frames"
+    )
+    for name, numbers in (("bridged", outcome.bridged), ("skipped", outcome.skipped)):
+        if numbers:
+            print(f"no face, {name}: {', '.join(map(str, numbers))}")
+    if outcome.animation:
+        print(f"{outcome.animation}: the animation")
+    return 0
 
 
 def _hush(output: Output) -> None:

@@ -54,6 +54,7 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
         "target_face": asked.target_face,
         "device": device,
         "dtype": dtype,
+        "frame": None,
     }
 
 
@@ -71,6 +72,8 @@ def replayed(request: Request) -> Replay:
     path = request.replay
     source = read_settings(path)
     old = _checked(source, path)
+    if old["frame"] is not None:
+        raise InputError(f"{path}: is frame {old['frame']} of a film; run the film's command again")
     notes = [
         f"{given} is not the file {name} that {path} was made from"
         for given, (name, digest) in zip(_given(request), _people(old), strict=False)
@@ -205,11 +208,12 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "target_face": _none_or(_whole),
     "device": lambda value: isinstance(value, str),
     "dtype": lambda value: isinstance(value, str),
+    "frame": _none_or(_whole),
 }
 """What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
 
 
-_SINCE: dict[str, Any] = {"identity": None, "face_pass": "off"}
+_SINCE: dict[str, Any] = {"identity": None, "face_pass": "off", "frame": None}
 """What PNGs of earlier versions do not say, and what was the case then."""
 
 

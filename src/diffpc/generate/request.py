@@ -27,7 +27,7 @@ class Request:
     """Identity file of the person instead of photos; see `diffpc identity`."""
     target: Path | None = None
     """Photo whose head pose and place, and expression, the portrait takes. Without it and --pose: the
-    reference's own."""
+    reference's own. A video, or a folder of pictures, is a film: --output FOLDER gets a portrait for each frame."""
     pose: tuple[float, float, float] | None = None
     """Head pose in degrees instead of a target: yaw > 0 to the image's right, pitch > 0 up, roll > 0
     clockwise."""
@@ -83,6 +83,12 @@ class Series:
     """File of JSON Lines: one object a line with options as here, {"reference": ..., "prompt": ..., "output": ...}.
     Options given beside it hold for every line that has none of its own; --output is the folder, which also gets
     results.jsonl. Run again, it draws what is not drawn yet."""
+    animation: Path | None = None
+    """With a film as --target: OUT.webp or OUT.mp4 to write besides the frames."""
+    every: int | None = None
+    """With a film: take one frame of so many."""
+    smooth: float | None = None
+    """With a film: standard deviation in frames of the Gaussian over pose, place and expression; 0 is off."""
 
 
 def is_photo(expression: str) -> bool:

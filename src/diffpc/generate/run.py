@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from diffpc.errors import UsageError
-from diffpc.eyes import Likeness
+from diffpc.eyes import Eyes, Likeness
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.face3d.presets import EXPRESSIONS, preset
@@ -118,7 +118,7 @@ def generate(job: Job, progress: bool = False, session: Session | None = None) -
     tried = _draw(job, pipeline, sitter.identity, params, settings)
     found = [one.portraits[0].likeness for one in tried]
     drawn = [tried[at] for at in best(found, settings.count)] if request.best_of else tried
-    device, dtype = str(chosen_device(request.device)), str(pipeline.unet.dtype).removeprefix("torch.")
+    device, dtype = str(chosen_device(request.device)), dtype_name(pipeline)
     outputs = output_paths(job.output, settings.count)
     with clock("write"):
         note = recorded(job, settings, device, dtype)
@@ -141,6 +141,11 @@ def generate(job: Job, progress: bool = False, session: Session | None = None) -
         peak_memory_mib=_peak_memory(device),
         stages=str(request.stages) if request.stages else None,
     )
+
+
+def dtype_name(pipeline: DiffPCPipeline) -> str:
+    """The networks' number type as `--dtype` has it."""
+    return str(pipeline.unet.dtype).removeprefix("torch.")
 
 
 def drawing(request: Request, pipeline: DiffPCPipeline) -> PortraitSettings:
@@ -168,15 +173,32 @@ def wanted(
     if request.pose:
         placement = Placement(*request.place) if request.place else None
         pose = posed(eyes.model, Angles(*request.pose), placement, settings.size or pipeline.default_size)
-    if faces.expression:
-        expression = eyes.params(faces.expression.image, faces.expression.face)
-    elif request.expression:
-        expression = preset(request.expression, eyes.model)
-    return condition(identity.params, expression, pose)
+    other = _expression(job, faces.expression, eyes)
+    return condition(identity.params, other or expression, pose)
+
+
+def other_expression(job: Job, pipeline: DiffPCPipeline) -> FaceParams | None:
+    """The expression that a request names or has a photo of; None: the target's.
+
+    Raises:
+        InputError: if the photo has no face.
+    """
+    return _expression(job, _find(job, pipeline).expression, pipeline.eyes)
+
+
+def _expression(job: Job, seen: Seen | None, eyes: Eyes) -> FaceParams | None:
+    if seen:
+        return eyes.params(seen.image, seen.face)
+    name = job.request.expression
+    return preset(name, eyes.model) if name else None
 
 
 def check_early(job: Job) -> None:
-    """What needs no weights: names, device, and the size where the model's folder tells it."""
+    """Refuse what needs no weights: names, device, and the size where the model's folder tells it.
+
+    Raises:
+        UsageError: naming the value.
+    """
     request = job.request
     name = request.expression
     if name and not job.expression and name not in EXPRESSIONS:
