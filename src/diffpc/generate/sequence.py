@@ -126,7 +126,7 @@ def _checked(request: Request, series: Series) -> tuple[Job, Path]:
         raise UsageError("--target with a film needs --output FOLDER for the frames; name a folder")
     if drawn_seeds(request) > 1 or request.pose or request.stages:
         raise UsageError("--count, --best-of, --pose and --stages do not go with a film; leave them out")
-    if not (series.every or 1) >= 1 or not 0 <= _smooth(series) <= 100:
+    if _every(series) < 1 or not 0 <= _smooth(series) <= 100:
         raise UsageError("--every or --smooth is out of range; choose 1 or more, and 0 to 100 frames")
     if series.animation:
         writer_of(series.animation)
