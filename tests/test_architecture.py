@@ -15,16 +15,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
 # From the ground floor up. A room imports itself and what is below; two rooms of one floor never import each
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
 GROUND = {"types", "settings", "presets", "errors", "backends", "photos"}
-GROUND |= {"files", "images", "tensors", "weights", "provenance"}
+GROUND |= {"files", "images", "tensors", "weights", "provenance", "records", "sealed"}
 FLOORS = (
     GROUND,
     {"faces"},
     {"face3d", "identity"},
     {"diffusion"},
     {"framing"},
-    {"eyes"},
+    {"eyes", "face_pass"},
+    {"portrait"},
+    {"person"},
     {"pipeline"},
-    {"adapter_file"},
+    {"adapter_file", "identity_file"},
     {"loading"},
     {""},
     {"generate", "train", "curate", "evaluate", "serve"},

@@ -128,7 +128,7 @@ def test_wrong_options(faulty: Faulty, options: dict[str, str], words: list[str]
 def test_no_photo_is_overwritten(faulty: Faulty, tmp_path: Path) -> None:
     photo = tmp_path / "me.png"
     photo.write_bytes(b"mine")
-    assert "is one of the photos" in faulty(2, reference=str(photo), output=str(photo))
+    assert "is one of the inputs" in faulty(2, reference=str(photo), output=str(photo))
     assert photo.read_bytes() == b"mine"
 
 

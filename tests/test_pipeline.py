@@ -10,9 +10,10 @@ from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from diffpc.diffusion.sample import Conditions
 from diffpc.errors import UsageError
 from diffpc.face3d.pose import Angles
-from diffpc.face3d.predict import condition, posed
+from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.identity.reference import ReferenceFeatures
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSettings, check_settings
+from diffpc.settings import Framing
 from tests.diffusion.conftest import shaken
 from tests.pipelines import random_pipeline
 
@@ -342,3 +343,36 @@ def test_the_clock_sums_a_stage():
         with clock("wait"):
             pass
     assert list(clock.seconds) == ["wait"] and clock.seconds["wait"] >= 0
+
+
+def test_a_small_face_is_drawn_again(pipeline, identity, drawn):
+    """Only around the face, only if it is asked for or small, and never for the base alone."""
+    small = posed(pipeline.eyes.model, Angles(0.0, 0.0, 0.0), Placement(0.5, 0.4, 0.2), (128, 128))
+    wanted = condition(identity.params, pose=small)
+    settings = replace(FAST, size=(128, 128))
+    off = pipeline(identity, wanted, "a woman", settings)
+    assert off.face is None and "face" not in off.seconds  # the model's framing enlarged the face
+    assert off.control.view != (0.0, 0.0, 128.0, 128.0)
+    on = pipeline(identity, wanted, "a woman", replace(settings, face_pass="on"))
+    assert on.control.view == pytest.approx((0.0, 0.0, 128.0, 128.0)) and "face" in on.seconds
+    low, high = on.face.top, on.face.top + on.face.side
+    free = replace(pipeline.eyes.settings, framing=Framing())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.eyes, "settings", free)
+        once = pipeline(identity, wanted, "a woman", replace(settings, face_pass="off"))
+        twice = pipeline(identity, wanted, "a woman", settings)  # auto: the face is small
+    changed = (on.portraits[0].image != once.portraits[0].image).any(axis=2)
+    assert changed.any() and not changed[:low].any() and not changed[high:].any()
+    assert once.face is None and twice.face is not None
+    base = pipeline(identity, wanted, "a woman", replace(settings, face_pass="on", strength=0.0))
+    assert base.face is None
+
+
+def test_encode_is_the_inverse_of_decode_as_far_as_the_vae_goes(pipeline):
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    latents = pipeline.encode([picture, picture])
+    assert latents.shape == (2, 16, 8, 8)
+    with torch.no_grad():
+        pixels = torch.full((1, 3, 64, 64), 128 / 127.5 - 1)
+        wanted = pipeline.vae.encode(pixels).latent_dist.mode() * pipeline.vae.config.scaling_factor
+    assert torch.allclose(latents[:1], wanted, atol=1e-5)

@@ -10,11 +10,14 @@ _PUBLIC = {
     "Portrait": "diffpc.pipeline",
     "PortraitSettings": "diffpc.pipeline",
     "condition": "diffpc.face3d.predict",
+    "gathered": "diffpc.person",
     "load_adapter": "diffpc.loading",
+    "load_identity": "diffpc.identity_file",
     "load_pipeline": "diffpc.loading",
     "posed": "diffpc.face3d.predict",
     "preset": "diffpc.face3d.presets",
     "read_image": "diffpc.images",
+    "save_identity": "diffpc.identity_file",
     "write_png": "diffpc.images",
 }
 

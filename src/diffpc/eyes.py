@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
 from diffpc.face3d.model import FaceModel, load_face_model
 from diffpc.face3d.pose import rotation_distance
@@ -19,6 +20,7 @@ from diffpc.identity.local import load_local_features
 from diffpc.identity.reference import ReferenceFeatures, ReferenceTools, reference_features
 from diffpc.settings import FaceSettings
 from diffpc.types import Face, FaceParams, Image
+from diffpc.weights import fingerprint
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ class Eyes:
             scale=self.settings.reference_scale,
         )
 
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """What a person's features depend on, with a sha256 of its weights: the same marks, the same features."""
+        settings, tools = self.settings, self.tools
+        return {
+            "embedder": f"{settings.embedder} {_weights_of(tools.embedder)}",
+            "local_features": f"{settings.local_features} {_weights_of(tools.local)}",
+            "predictor": f"{settings.predictor} {_weights_of(getattr(self.predictor, 'encoder', None))}",
+            "matter": settings.matter,
+            "reference_scale": f"{settings.reference_scale:g}",
+        }
+
     def face(self, photo: Image, index: int | None, name: str, option: str = "--face") -> Face:
         """The one face that is meant; see `faces.detect.choose_face`."""
         return choose_face(self.detector(photo), index, name, self.detector.tried, option)
@@ -100,3 +114,7 @@ class Eyes:
             pose_error=round(math.degrees(rotation_distance(found.rotation, wanted.params.rotation)), 2),
             expression_error=round(float(difference.square().mean().sqrt()), 4),
         )
+
+
+def _weights_of(part: object) -> str:
+    return fingerprint(part if isinstance(part, nn.Module) else None)

@@ -18,7 +18,9 @@ from diffpc.adapter_file import ADAPTER, OPTIONAL, StoredAdapter, describe_adapt
 from diffpc.backends import require
 from diffpc.diffusion.fit import check_fit
 from diffpc.errors import InputError, UsageError
+from diffpc.eyes import Eyes
 from diffpc.pipeline import DiffPCPipeline
+from diffpc.settings import FaceSettings, from_dict
 from diffpc.weights import asset, sha256, weight_keys
 
 BUNDLED = "tiny"
@@ -71,6 +73,18 @@ def load_pipeline(
             _take_out_of_files(pipeline)
         _add_loras(pipeline, loras)
     return pipeline.to(place)
+
+
+def load_eyes(model: str = BUNDLED) -> Eyes:
+    """What looks at faces for a model, without the networks that draw.
+
+    Raises:
+        UsageError: if the name is unknown.
+        InputError: if the model is broken.
+    """
+    place = model_place(model)
+    faces = describe_adapter(place).faces if place.is_file() else _json(place / INDEX).get("faces", {})
+    return Eyes(from_dict(FaceSettings, faces, "faces"))
 
 
 def chosen_device(name: str | None = None) -> torch.device:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, cast
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -20,108 +19,46 @@ from diffpc.diffusion.backbone import TextCondition, downscale, encode_text
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.decoupled import IDAttention
 from diffpc.diffusion.injector import IDInjectors
-from diffpc.diffusion.sample import Conditions, Networks, Progress, SampleSettings, denoise, initial_noise
-from diffpc.errors import UsageError
-from diffpc.eyes import Eyes, Likeness
+from diffpc.diffusion.sample import (
+    Conditions,
+    Networks,
+    Progress,
+    SampleSettings,
+    denoise,
+    initial_noise,
+    renoised,
+)
+from diffpc.eyes import Eyes
 from diffpc.face3d.predict import render_condition
+from diffpc.face_pass import (
+    Region,
+    blended,
+    cut_region,
+    face_box,
+    is_small,
+    region_of,
+    skipped_steps,
+    soft_mask,
+)
 from diffpc.framing import View, framed
-from diffpc.identity.reference import ReferenceFeatures, averaged
+from diffpc.identity.reference import ReferenceFeatures
 from diffpc.identity.scale import IdentityEncoder
-from diffpc.settings import FaceSettings, from_dict
-from diffpc.tensors import to_image
+from diffpc.person import described
+from diffpc.portrait import LIMITS as LIMITS
+from diffpc.portrait import MAX_SIDE as MAX_SIDE
+from diffpc.portrait import STEP as STEP
+from diffpc.portrait import (
+    Clock,
+    Control,
+    Identity,
+    Portrait,
+    PortraitSet,
+    PortraitSettings,
+    check_settings,
+)
+from diffpc.settings import FaceSettings, Framing, from_dict
+from diffpc.tensors import to_image, to_tensor
 from diffpc.types import Face, FaceParams, Image
-
-MAX_SIDE = 2048
-"""Longest side of a portrait in pixels; beyond it no SDXL-sized UNet keeps a face together."""
-
-STEP = 64
-"""Sides must be multiples of it: the VAE halves them three times, the UNet twice more, with room to spare."""
-
-LIMITS = {
-    "steps": (1, 1000),
-    "count": (1, 64),
-    "guidance": (1.0, 30.0),
-    "strength": (0.0, 2.0),
-    "seed": (0, 2**63 - 65),
-}
-"""Least and greatest value of each setting; guidance below 1 would draw what the prompt does not say."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who: a person as the networks know them."""
-
-    features: ReferenceFeatures
-    """F_global and F_local."""
-    params: FaceParams
-    """The first photo's 3D face; alpha is the person's."""
-
-
-@dataclass(frozen=True)
-class Control:
-    """How the head is held and what the face does, on the portrait's canvas."""
-
-    params: FaceParams
-    """(alpha_ref, beta_tgt, gamma_tgt) of Eq. 7."""
-    view: View
-    """The part of the target's frame that the portrait shows."""
-    i_3d: Float[Tensor, "H W"]
-    """The render, [0, 1]."""
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """One generated picture and what is known of it."""
-
-    image: Image
-    """RGB, uint8."""
-    seed: int
-    prompt: str
-    settings: PortraitSettings
-    """Those that draw this one portrait again: its seed, its size, count 1."""
-    likeness: Likeness
-    """How well it obeyed, as the model's own eyes see it."""
-
-
-@dataclass(frozen=True)
-class PortraitSet:
-    """Everything one call made."""
-
-    portraits: tuple[Portrait, ...]
-    identity: Identity
-    control: Control
-    seconds: dict[str, float]
-    """Wall time per stage."""
-
-
-@dataclass(frozen=True)
-class PortraitSettings:
-    """How to draw."""
-
-    steps: int = 8
-    guidance: float = 1.0
-    """Classifier-free guidance; 1 is off and runs half as long."""
-    strength: float = 1.0
-    """Identity strength; 0 is the base model without reference and pose."""
-    seed: int = 0
-    count: int = 1
-    """Portraits, with seeds counting up from `seed`."""
-    size: tuple[int, int] | None = None
-    """Width, height in pixels; None takes the model's own."""
-
-
-@dataclass
-class Clock:
-    """Sums the seconds of each stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Generator[None]:
-        """Time the context as a part of `stage`."""
-        started = time.perf_counter()
-        yield
-        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 4)
 
 
 class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
@@ -217,14 +154,20 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         Raises:
             UsageError: if there is no photo.
         """
-        if not photos:
-            raise UsageError("no reference photo; give at least one")
-        features = [self.eyes.features(photo, one) for photo, one in zip(photos, chosen, strict=True)]
-        return Identity(averaged(features), self.eyes.params(photos[0], chosen[0]))
+        return described(photos, chosen, self.eyes)
 
-    def place(self, params: FaceParams, size: tuple[int, int]) -> Control:
-        """3D face on the target's frame -> I_3d on a canvas of `size` (width, height)."""
-        view = framed(params, self.eyes.model, size, self.eyes.settings.framing)
+    def place(self, params: FaceParams, size: tuple[int, int], free: bool = False) -> Control:
+        """3D face on the target's frame -> I_3d on a canvas of `size` (width, height).
+
+        Args:
+            params: the face.
+            size: of the canvas.
+            free: leave the face where it is, even where the model has seen none.
+        """
+        view = framed(params, self.eyes.model, size, Framing() if free else self.eyes.settings.framing)
+        return self._rendered(params, view, size)
+
+    def _rendered(self, params: FaceParams, view: View, size: tuple[int, int]) -> Control:
         width, height = size
         return Control(params, view, render_condition(params, self.eyes.model, height, width, view))
 
@@ -262,6 +205,15 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             return [to_image(one) for one in self.vae.decode(scaled).sample]
 
     @torch.no_grad()
+    def encode(self, images: Sequence[Image]) -> Float[Tensor, "B C h w"]:
+        """Pictures of one size -> latents: the inverse of `decode`."""
+        with self._vae_in_range():
+            pixels = torch.stack([to_tensor(one) for one in images]).to(
+                self._execution_device, self.vae.dtype
+            )
+            return self.vae.encode(pixels).latent_dist.mode() * self.vae.config["scaling_factor"]
+
+    @torch.no_grad()
     def __call__(
         self,
         identity: Identity,
@@ -277,7 +229,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             params: pose and expression with the person's shape, from `face3d.predict.condition`.
             prompt: everything that is not the face.
             settings: steps, seeds, size ...
-            progress: called after each step with the steps done and the estimate of the clean latents.
+            progress: called after each step with the steps done and the estimate of the clean latents; not in the
+                second pass over a small face.
 
         Raises:
             UsageError: if a setting is out of range.
@@ -287,14 +240,20 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         clock = Clock()
         size = settings.size or self.default_size
         with clock("render"):
-            control = self.place(params, size)
+            control = self.place(params, size, settings.face_pass == "on")
         with clock("encode"):
             conditions = self._conditions(identity, control, prompt, settings.count)
             without = self._without(conditions, identity) if settings.guidance != 1 else None
         with clock("denoise"):
-            latents = self._denoise(conditions, without, settings, size, progress)
+            noise = self._noise(settings, size)
+            sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
+            latents = self._denoise(conditions, without, noise, sampling, progress)
         with clock("decode"):
             images = self.decode(latents)
+        face = self._face_region(control, settings)
+        if face is not None:
+            with clock("face"):
+                images = self._redrawn(images, control.params, face, (conditions, without), settings)
         with clock("measure"):
             seeds = [settings.seed + number for number in range(settings.count)]
             portraits = tuple(
@@ -308,7 +267,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                 for image, seed in zip(images, seeds, strict=True)
             )
         self.maybe_free_model_hooks()
-        return PortraitSet(portraits, identity, control, clock.seconds)
+        return PortraitSet(portraits, identity, control, clock.seconds, face)
 
     @property
     def networks(self) -> Networks:
@@ -349,22 +308,55 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         count = len(conditions.identity)
         return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), conditions.z_3d)
 
+    def _face_region(self, control: Control, settings: PortraitSettings) -> Region | None:
+        """The face's surroundings, if they are to be drawn again: never for the base model alone."""
+        if settings.face_pass == "off" or not settings.strength:
+            return None
+        height, width = control.i_3d.shape
+        box = face_box(control.params, self.eyes.model, control.view, (width, height))
+        if settings.face_pass == "auto" and not is_small(box, (width, height), min(self.default_size)):
+            return None
+        return region_of(box, control.view, (width, height), self.eyes.settings.framing)
+
+    def _redrawn(
+        self,
+        images: Sequence[Image],
+        params: FaceParams,
+        region: Region,
+        branches: tuple[Conditions, Conditions | None],
+        settings: PortraitSettings,
+    ) -> list[Image]:
+        """The second pass: the region at the model's own size, noised again in part, drawn by the same 3D face."""
+        side = min(self.default_size)
+        size = (side, side)
+        control = self._rendered(params, region.view, size)
+        z_3d = self.encode_control(control.i_3d, len(images))
+        skipped = skipped_steps(settings.steps)
+        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size, skipped)
+        clean = self.encode([cut_region(one, region, side) for one in images])
+        noise = renoised(self.scheduler, clean, self._noise(settings, size), sampling)
+        conditions, without = (one and replace(one, z_3d=z_3d) for one in branches)
+        latents = self._denoise(cast(Conditions, conditions), without, noise, sampling, None)
+        mask = soft_mask(control.i_3d.cpu().numpy())
+        drawn = self.decode(latents)
+        return [blended(one, face, mask, region) for one, face in zip(images, drawn, strict=True)]
+
+    def _noise(self, settings: PortraitSettings, size: tuple[int, int]) -> Float[Tensor, "B C h w"]:
+        channels, scale = int(self.unet.config["in_channels"]), downscale(self.vae)
+        seeds = [settings.seed + number for number in range(settings.count)]
+        shape = (channels, size[1] // scale, size[0] // scale)
+        return initial_noise(shape, seeds).to(self._execution_device)
+
     def _denoise(
         self,
         conditions: Conditions,
         without: Conditions | None,
-        settings: PortraitSettings,
-        size: tuple[int, int],
+        noise: Float[Tensor, "B C h w"],
+        sampling: SampleSettings,
         progress: Progress | None,
     ) -> Tensor:
-        channels = int(self.unet.config["in_channels"])
-        seeds = [settings.seed + number for number in range(settings.count)]
-        scale = downscale(self.vae)
-        shape = (channels, size[1] // scale, size[0] // scale)
-        noise = initial_noise(shape, seeds).to(self._execution_device)
-        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
         progress_bar: Any = self.progress_bar  # Any: declared as a partial of itself
-        with progress_bar(total=settings.steps) as bar:
+        with progress_bar(total=sampling.steps - sampling.skipped) as bar:
 
             def advance(done: int, estimate: Tensor) -> None:
                 bar.update()
@@ -372,25 +364,3 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                     progress(done, estimate)
 
             return denoise(self.networks, conditions, without, noise, sampling, advance)
-
-
-def check_settings(settings: PortraitSettings, default_size: tuple[int, int]) -> None:
-    """Refuse settings out of range.
-
-    Args:
-        settings: what is asked for.
-        default_size: width, height in pixels that the model was trained on.
-
-    Raises:
-        UsageError: naming the value and the range.
-    """
-    width, height = settings.size or default_size
-    least = min(default_size) // 2
-    if width % STEP or height % STEP or not least <= min(width, height) <= max(width, height) <= MAX_SIDE:
-        raise UsageError(
-            f"unsupported size {width} x {height}; both sides must be multiples of {STEP} "
-            f"from {max(least, STEP)} to {MAX_SIDE}"
-        )
-    for name, (low, high) in LIMITS.items():
-        if not low <= getattr(settings, name) <= high:
-            raise UsageError(f"{name} is {getattr(settings, name)}, expected {low} to {high}")

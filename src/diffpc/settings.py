@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -182,6 +183,8 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
         return None if value is None else _convert(choices[0], value, place)
     if origin is Literal and any(one == value and type(one) is type(value) for one in get_args(kind)):
         return value
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
     if kind is float and type(value) in (int, float):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:  # a bool is no int here
@@ -204,7 +207,7 @@ def _described(kind: Any) -> str:
     """A type in words."""
     if get_origin(kind) is Literal:
         return "one of: " + ", ".join(repr(one) for one in get_args(kind))
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
     if kind in words:
         return words[kind]
     return "a list" if get_origin(kind) is tuple else f"the fields of {getattr(kind, '__name__', kind)}"

@@ -1,40 +1,21 @@
-import math
-
-import cv2
 import numpy as np
 import pytest
 
-from diffpc.curate.quality import COEFFICIENTS, FEATURES, LightQuality, face_measures, load_quality
+from diffpc.curate.quality import LightQuality, load_quality
 from diffpc.curate.record import Listed, Record
 from diffpc.errors import InputError, UsageError
-from diffpc.faces.align import DLIB_150, align
+from diffpc.faces.quality import face_quality, quality_features
 from diffpc.types import Face
 
 FACE = Face((90.0, 60.0, 190.0, 160.0), np.zeros((5, 2)), "eyes_nose_mouth", 1.0)
 
 
-def test_the_measure_is_a_logistic_function():
-    measures = {name: 0.0 for name in FEATURES}
+def test_the_own_measure_reads_the_record():
+    measures = dict.fromkeys(("sharpness", "size", "exposure", "contrast"), 0.5)
     record = Record(
         Listed("a", "b", "", 0), b"", embedding=np.array([3.0, 4.0], np.float32), measures=measures
     )
-    assert LightQuality(0.0, {})(record) == 0.5
-    assert LightQuality(-1.0, {"norm": 0.4})(record) == pytest.approx(1 / (1 + math.exp(-1)))
-    assert set(COEFFICIENTS) == set(FEATURES) and COEFFICIENTS["size"] >= 0
-
-
-def test_what_pixels_tell(astronaut, tools):
-    face = tools.detector(np.array(astronaut))[0]
-
-    def measures(image):
-        return face_measures(align(image, face, DLIB_150).pixels, face)
-
-    image = np.array(astronaut)
-    plain, blurred = measures(image), measures(cv2.GaussianBlur(image, (0, 0), 6))
-    assert blurred["sharpness"] < plain["sharpness"] - 1
-    assert measures(image // 8)["contrast"] < 0.3 * plain["contrast"]
-    assert measures(np.full_like(image, 255))["exposure"] == 0.0
-    assert plain["size"] == pytest.approx(math.log2(min(math.sqrt(face.area), 112) / 64))
+    assert LightQuality()(record) == face_quality(quality_features(measures, 5.0))
 
 
 def test_the_papers_network(tmp_path, record):

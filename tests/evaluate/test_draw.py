@@ -6,10 +6,10 @@ import pytest
 from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.draw import LOG, Drawn, System, draw
 from diffpc.evaluate.options import ModelChoice
-from diffpc.evaluate.records import append_line, read_lines
 from diffpc.evaluate.system import DiffPCSystem
 from diffpc.images import read_image
 from diffpc.provenance import read_settings
+from diffpc.records import append_line, read_lines
 
 
 class Painter:

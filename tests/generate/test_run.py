@@ -114,7 +114,7 @@ def test_a_replay_with_a_change(made: Made, run: Run, tmp_path: Path) -> None:
         "--replay", made.folder / "out-0.png", "--reference", photo, "--pose", -25, 5, 0, "--output", output
     )
     assert answer["notes"] == [
-        f"{photo} is not the photo me.jpg that {made.folder / 'out-0.png'} was made from"
+        f"{photo} is not the file me.jpg that {made.folder / 'out-0.png'} was made from"
     ]
     settings = read_settings(output).settings
     assert (settings["target"], settings["pose"], settings["expression"]) == (

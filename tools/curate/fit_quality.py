@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image as PILImage
 from scipy.optimize import minimize
 
-from diffpc.curate.quality import FEATURES, quality_features
 from diffpc.curate.record import Listed, Record, Reject
 from diffpc.curate.settings import PhotoSettings
 from diffpc.curate.stages import decode, find_face, jpeg, read_face
 from diffpc.curate.tools import Tools, load_tools
+from diffpc.faces.quality import FEATURES, quality_features
 
 SIGNS = {"size": (0, None)}
 """What is known before: a larger face is no worse."""
@@ -97,7 +97,7 @@ def samples(lfw: Path, persons: int, tools: Tools) -> Iterator[tuple[list[float]
             continue
         for _ in range(STATES):
             if bad := read(records[1], spoiled(second, draw), tools):
-                features = quality_features(bad)
+                features = quality_features(bad.measures, float(np.linalg.norm(bad.embedding)))
                 yield (
                     [features[name] for name in FEATURES],
                     float(np.linalg.norm(good.embedding - bad.embedding)),

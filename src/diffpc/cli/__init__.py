@@ -17,8 +17,8 @@ UNHEARD = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 130 interrupted,
-    141 nobody reads the output."""
+    """Run a command; return its exit code: 0 done, 1 a fault of ours, 2 usage, 3 input, 4 some jobs of a
+    batch failed, 130 interrupted, 141 nobody reads the output."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and "--debug" not in given:
         sys.excepthook = report_fault
@@ -47,6 +47,7 @@ def report_fault(kind: type[BaseException], fault: BaseException, _trace: object
 
 COMMANDS = {
     "generate": "draw portraits: photo + pose and expression + prompt -> PNG",
+    "identity": "make and show identity files: photos of a person -> one file to draw with",
     "curate": "make a training set with same-person pairs from photos of persons",
     "train": "train an adapter, or the bundled model, on photos of persons",
     "export": "make an adapter's file, or a whole model, of a training run",

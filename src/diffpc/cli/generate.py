@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, field, fields, make_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffpc.cli.options import option, part
 from diffpc.cli.output import Output, hush
+from diffpc.cli.passphrase import known_passphrase
 
 if TYPE_CHECKING:
-    from diffpc.generate.request import Request
+    from pathlib import Path
+
+    from diffpc.generate.request import Request, Series
     from diffpc.generate.run import Outcome
 
 METAVARS = {
     "reference": "PHOTO [PHOTO ...]",
-    "target": "PHOTO",
+    "identity": "FILE",
+    "target": "PHOTO|VIDEO|FOLDER",
     "pose": "YAW PITCH ROLL",
     "place": "X Y SIZE",
     "expression": "NAME|PHOTO",
@@ -31,6 +35,8 @@ METAVARS = {
     "strength": "S",
     "seed": "N",
     "count": "N",
+    "best_of": "N",
+    "face_pass": "auto|on|off",
     "size": "WIDTH HEIGHT",
     "face": "N",
     "target_face": "N",
@@ -41,6 +47,12 @@ METAVARS = {
 }
 """How `diffpc generate --help` names the values."""
 
+SERIES = {"batch": "JSONL", "animation": "WEBP|MP4", "every": "N", "smooth": "FRAMES"}
+"""The same for many portraits."""
+
+FAILED_IN_PART = 4
+"""Exit code of a batch of which some lines failed."""
+
 DEFAULTS = {
     "place": "0.5 0.45 0.5",
     "model": "tiny",
@@ -49,6 +61,7 @@ DEFAULTS = {
     "strength": "1",
     "seed": "0",
     "count": "1",
+    "face_pass": "auto",
     "size": "the model's",
     "device": "cuda if there is one, else cpu",
     "dtype": "bfloat16 on cuda, else float32",
@@ -58,7 +71,14 @@ DEFAULTS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Draw portraits."""
-    request, output = _parsed(arguments)
+    request, series, output = _parsed(arguments)
+    if series.batch:
+        return _run_batch(series.batch, request, output)
+    if request.target:
+        from diffpc.generate.frames import is_film
+
+        if is_film(request.target):
+            return _run_film(request, series, output)
     from diffpc.generate.prepare import prepared
 
     notes: list[str] = []
@@ -73,11 +93,56 @@ def run(arguments: Sequence[str]) -> int:
     job = prepared(request)
     _hush(output)
     from diffpc.generate.run import generate
+    from diffpc.generate.session import Session
 
-    outcome = generate(job, progress=not (output.quiet or output.json))
+    outcome = generate(job, not (output.quiet or output.json), Session(known_passphrase))
     if weights and weights != outcome.weights:
         notes.append(f"the model's weights are not those that drew {request.replay}")
     _print_outcome(outcome, notes, output)
+    return 0
+
+
+def _run_batch(jobs: Path, request: Request, output: Output) -> int:
+    _hush(output)
+    from diffpc.generate.batch import Result, run_batch
+    from diffpc.generate.session import Session
+
+    def tell(result: Result) -> None:
+        if output.json:
+            print(json.dumps(asdict(result), allow_nan=False), flush=True)
+        elif result.error:
+            print(f"diffpc: {jobs}, line {result.line}: {result.error}", file=sys.stderr)
+        elif not output.quiet:
+            print(f"line {result.line}: {', '.join(result.outputs)}", flush=True)
+
+    tally = run_batch(jobs, request, Session(known_passphrase), tell)
+    if not output.json:
+        print(f"{tally.drawn} lines drawn, {tally.kept} drawn before, {tally.failed} failed")
+    return FAILED_IN_PART if tally.failed else 0
+
+
+def _run_film(request: Request, series: Series, output: Output) -> int:
+    _hush(output)
+    from tqdm import tqdm
+
+    from diffpc.generate.sequence import draw_film
+    from diffpc.generate.session import Session
+
+    def bar(numbers: Iterable[Any], name: str) -> Iterable[Any]:
+        return tqdm(numbers, desc=name, disable=True if output.quiet or output.json else None, leave=False)
+
+    outcome = draw_film(request, series, Session(known_passphrase), bar)
+    if output.json:
+        print(json.dumps(asdict(outcome)))
+        return 0
+    print(
+        f"{outcome.folder}: {outcome.drawn} portraits drawn, {outcome.kept} drawn before, of {outcome.frames} frames"
+    )
+    for name, numbers in (("bridged", outcome.bridged), ("skipped", outcome.skipped)):
+        if numbers:
+            print(f"no face, {name}: {', '.join(map(str, numbers))}")
+    if outcome.animation:
+        print(f"{outcome.animation}: the animation")
     return 0
 
 
@@ -86,14 +151,15 @@ def _hush(output: Output) -> None:
         hush()
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
+def _parsed(arguments: Sequence[str]) -> tuple[Request, Series, Output]:
     import tyro
 
-    from diffpc.generate.request import Request
+    from diffpc.generate.request import Request, Series
 
     options = [option(Request, name, METAVARS[name], DEFAULTS.get(name)) for name in METAVARS]
+    options += [option(Series, name, metavar) for name, metavar in SERIES.items()]
     flags = [(entry.name, bool, field(default=False)) for entry in fields(Output)]
-    kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Output), frozen=True)
+    kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Series, Output), frozen=True)
     parsed = tyro.cli(
         kind,
         prog="diffpc generate",
@@ -101,7 +167,7 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Output]:
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
-    return part(parsed, Request), part(parsed, Output)
+    return part(parsed, Request), part(parsed, Series), part(parsed, Output)
 
 
 def _print_outcome(outcome: Outcome, notes: Sequence[str], output: Output) -> None:

@@ -1,35 +1,27 @@
 """How well a face can be seen: judges of face quality by name, each in [0, 1] with 0.5 as the border.
 
-The paper's network (FQA of ModelScope) is the user's to bring. The own measure is a logistic regression: the
-chance that the embedder still recognises the person, from what was measured anyway. `tools/curate/fit_quality.py`
-fits it; docs/curate.md says how well it does.
+The paper's network (FQA of ModelScope) is the user's to bring. The own measure is `faces.quality`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 
 from diffpc.backends import load, require
 from diffpc.curate.record import Record, needed
 from diffpc.errors import InputError, UsageError
 from diffpc.faces.align import ARCFACE_112, align
-from diffpc.types import Face, Image
+from diffpc.faces.quality import face_quality, quality_features
 
 QUALITY_MEASURES: dict[str, str] = {
     "light": "diffpc.curate.quality:light_quality",
     "fqa": "diffpc.curate.quality:fqa_quality",
 }
 """name -> factory(weights) -> QualityMeasure."""
-
-FEATURES = ("sharpness", "sharpness_squared", "size", "exposure", "contrast", "norm")
-"""What the own measure reads of a record's measures, in the order of its coefficients."""
 
 
 @runtime_checkable
@@ -51,55 +43,20 @@ def load_quality(name: str, weights: str) -> QualityMeasure:
     return load("quality measure", name, QUALITY_MEASURES)(weights)
 
 
-def face_measures(chip: Image, face: Face) -> Mapping[str, float]:
-    """What the pixels of a face, aligned in a chip, tell of its quality.
-
-    Returns:
-        sharpness: log2 of the deviation of the Laplacian over that of the gray levels, both in the aligned chip.
-        size: log2 of the box's side in pixels over 64; above 112 px it counts no more.
-        exposure: share of the chip's gray levels that are neither black (under 8) nor white (over 247).
-        contrast: deviation of the chip's gray levels / 64, above 1 it counts no more.
-    """
-    gray = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    inner = gray[len(gray) // 8 : -len(gray) // 8, len(gray) // 8 : -len(gray) // 8]
-    deviation = float(inner.std()) + 1.0
-    edges = float(cv2.Laplacian(inner, cv2.CV_32F).std()) + 0.05
-    side = math.sqrt(max(face.area, 1.0))
-    return {
-        "sharpness": math.log2(edges / deviation),
-        "size": math.log2(min(side, 112.0) / 64),
-        "exposure": float(((inner >= 8) & (inner <= 247)).mean()),
-        "contrast": min(deviation / 64, 1.0),
-    }
-
-
-@dataclass(frozen=True)
 class LightQuality:
-    """1 / (1 + exp(-(bias + sum of coefficient x feature)))."""
-
-    bias: float
-    coefficients: Mapping[str, float]
-    """By feature."""
+    """`faces.quality.face_quality` of what was measured before."""
 
     def __call__(self, record: Record) -> float:
         """See `QualityMeasure`."""
-        measures = quality_features(record)
-        logit = self.bias + sum(factor * measures[name] for name, factor in self.coefficients.items())
-        return 1 / (1 + math.exp(-min(max(logit, -30.0), 30.0)))
-
-
-def quality_features(record: Record) -> Mapping[str, float]:
-    """FEATURES of a record whose face was read."""
-    norm = float(np.linalg.norm(needed(record.embedding, "embedding")))
-    squared = record.measures["sharpness"] ** 2  # noise is as bad as blur: the best lies between
-    return {**record.measures, "sharpness_squared": squared, "norm": norm}
+        norm = float(np.linalg.norm(needed(record.embedding, "embedding")))
+        return face_quality(quality_features(record.measures, norm))
 
 
 def light_quality(weights: str) -> LightQuality:
-    """The own measure, with the coefficients that `tools/curate/fit_quality.py` found."""
+    """The own measure; it needs no file."""
     if weights:
         raise UsageError(f"the light quality measure takes no weights; leave out {weights}, or choose fqa")
-    return LightQuality(BIAS, COEFFICIENTS)
+    return LightQuality()
 
 
 class FQAQuality:
@@ -140,16 +97,3 @@ def fqa_quality(weights: str) -> FQAQuality:
     except (faults.Fail, faults.InvalidProtobuf, faults.InvalidGraph, faults.InvalidArgument) as error:
         reason = str(error).splitlines()[0][:160]
         raise InputError(f"{weights}: is no ONNX network ({reason}); download it again") from error
-
-
-BIAS = -9.215
-COEFFICIENTS: Mapping[str, float] = {
-    "sharpness": -1.71,
-    "sharpness_squared": -0.486,
-    "size": 0.856,
-    "exposure": 3.226,
-    "contrast": 3.168,
-    "norm": 3.609,
-}
-"""Fitted on photos of peopleDevTrain of Labeled Faces in the Wild, three in four of them spoiled. The head's turn made
-no difference there, so it is left out."""

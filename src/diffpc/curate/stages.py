@@ -14,7 +14,6 @@ from jaxtyping import Float
 from PIL import Image as PILImage
 
 from diffpc.curate.alike import perceptual_hash
-from diffpc.curate.quality import face_measures
 from diffpc.curate.record import Box, Listed, Record, Reject, Square, needed
 from diffpc.curate.squares import TRIES, black_border, drawn_squares, side_range
 from diffpc.curate.text import touches
@@ -23,6 +22,7 @@ from diffpc.errors import InputError
 from diffpc.face3d.pose import euler_degrees
 from diffpc.faces.align import align
 from diffpc.faces.embed import FaceEmbedder
+from diffpc.faces.quality import face_measures
 from diffpc.images import decode_image, resize
 from diffpc.tensors import to_tensor
 from diffpc.types import FaceParams, Image

@@ -52,6 +52,8 @@ class SampleSettings:
     """Identity strength s; at 0 the adapter is not run."""
     size: tuple[int, int] = (1024, 1024)
     """Width, height of the portrait in pixels."""
+    skipped: int = 0
+    """Steps left out at the beginning; the noise is then that of `renoised`."""
 
 
 Progress = Callable[[int, Tensor], None]
@@ -66,6 +68,18 @@ def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor
         seeds: one per portrait.
     """
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def renoised(
+    scheduler: DDIMScheduler,
+    latents: Float[Tensor, "B C H W"],
+    noise: Float[Tensor, "B C H W"],
+    settings: SampleSettings,
+) -> Float[Tensor, "B C H W"]:
+    """Clean latents with as much noise as `denoise` expects after the skipped steps."""
+    scheduler.set_timesteps(settings.steps, device=noise.device)
+    begin = cast(torch.IntTensor, scheduler.timesteps[settings.skipped : settings.skipped + 1])
+    return scheduler.add_noise(latents.float(), noise.float(), begin)
 
 
 @torch.no_grad()
@@ -83,7 +97,7 @@ def denoise(
         networks: the frozen UNet and the adapter.
         conditions: what to show.
         without: the same without prompt and identity, for guidance; ignored at guidance 1.
-        noise: unit normal, any float dtype.
+        noise: unit normal, or of `renoised`; any float dtype.
         settings: steps, guidance, strength, size.
         progress: called after each step.
 
@@ -99,7 +113,7 @@ def denoise(
     scheduler.set_timesteps(settings.steps, device=noise.device)
     latents = noise.float() * scheduler.init_noise_sigma
     with constant_keys_values(networks.unet, networks.adapter.control):
-        for done, timestep in enumerate(scheduler.timesteps, start=1):
+        for done, timestep in enumerate(scheduler.timesteps[settings.skipped :], start=1):
             predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
             predicted = _guided(predicted, len(branches), settings.guidance)
             step = scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)

@@ -12,8 +12,8 @@ import torch
 
 from diffpc.errors import UsageError
 from diffpc.evaluate.manifest import Case, Manifest, checked_photo
-from diffpc.evaluate.records import append_line, read_json, read_lines, write_json
 from diffpc.images import write_png
+from diffpc.records import append_line, read_json, read_lines, write_json
 from diffpc.types import Image, Say
 
 SYSTEM = "system.json"

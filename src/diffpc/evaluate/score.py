@@ -21,7 +21,6 @@ from diffpc.evaluate.manifest import Manifest
 from diffpc.evaluate.metrics import cosine
 from diffpc.evaluate.observe import Witnesses
 from diffpc.evaluate.options import ScoreOptions
-from diffpc.evaluate.records import read_json, read_lines, write_json
 from diffpc.evaluate.stats import Figure, Rule, summarise, unavailable
 from diffpc.evaluate.table import Shuffled, Table, gather, shuffled
 from diffpc.evaluate.verification import Calibration, load_calibration
@@ -29,6 +28,7 @@ from diffpc.face3d.model import load_face_model
 from diffpc.face3d.predict import load_predictor
 from diffpc.faces.detect import load_detector
 from diffpc.faces.embed import load_embedder
+from diffpc.records import read_json, read_lines, write_json
 from diffpc.settings import from_dict
 from diffpc.types import Say
 

@@ -19,10 +19,10 @@ from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.manifest import Case, Manifest
 from diffpc.evaluate.pictures import SIDE, data_address
 from diffpc.evaluate.prompts import number_of
-from diffpc.evaluate.records import read_json
 from diffpc.evaluate.stats import Figure, Rule, summarise
 from diffpc.files import atomic_write
 from diffpc.images import cover_crop, read_image
+from diffpc.records import read_json
 
 QUESTIONS: dict[str, str] = {
     "identity": "Which portrait shows the person of the reference photo best?",

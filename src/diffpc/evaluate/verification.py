@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.metrics import cosine
-from diffpc.evaluate.records import read_json, write_json
+from diffpc.records import read_json, write_json
 from diffpc.settings import from_dict
 from diffpc.weights import asset
 

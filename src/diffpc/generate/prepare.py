@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffpc.errors import InputError
 from diffpc.generate.request import Request, check_options, checked_output, is_photo
 from diffpc.images import read_image
 from diffpc.types import Image
@@ -50,6 +51,8 @@ def prepared(request: Request) -> Job:
     started = time.perf_counter()
     check_options(request)
     output = checked_output(request)
+    if request.identity and not request.identity.is_file():
+        raise InputError(f"{request.identity}: no such identity file; check the path")
     return Job(
         request,
         output,

@@ -37,6 +37,7 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
     asked = job.request
     return {
         "reference": [_mark(photo.path) for photo in job.references],
+        "identity": _mark(asked.identity) if asked.identity else None,
         "target": _mark(job.target.path) if job.target else None,
         "expression": _mark(job.expression.path) if job.expression else asked.expression,
         "pose": asked.pose,
@@ -48,10 +49,12 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
         "guidance": drawn.guidance,
         "strength": drawn.strength,
         "size": drawn.size,
+        "face_pass": drawn.face_pass,
         "face": asked.face,
         "target_face": asked.target_face,
         "device": device,
         "dtype": dtype,
+        "frame": None,
     }
 
 
@@ -69,9 +72,11 @@ def replayed(request: Request) -> Replay:
     path = request.replay
     source = read_settings(path)
     old = _checked(source, path)
+    if old["frame"] is not None:
+        raise InputError(f"{path}: is frame {old['frame']} of a film; run the film's command again")
     notes = [
-        f"{given} is not the photo {name} that {path} was made from"
-        for given, (name, digest) in zip(request.reference, old["reference"], strict=False)
+        f"{given} is not the file {name} that {path} was made from"
+        for given, (name, digest) in zip(_given(request), _people(old), strict=False)
         if sha256(given) != digest
     ]
     new = replace(
@@ -88,15 +93,22 @@ def replayed(request: Request) -> Replay:
     return Replay(new, {} if request.model or request.base or request.lora else source.weights, tuple(notes))
 
 
+def _given(request: Request) -> tuple[Path, ...]:
+    return (request.identity,) if request.identity else request.reference
+
+
+def _people(old: dict[str, Any]) -> list[list[str]]:
+    return [old["identity"]] if old["identity"] else old["reference"]
+
+
 def _photos(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]:
     """The photos and the pose: a target excludes a pose, whichever of them is given now."""
     posed = request.target or request.pose
     target, expression = old["target"], old["expression"]
-    chosen: dict[str, Any] = {
-        "reference": request.reference
-        or tuple(_found(mark, "--reference", path) for mark in old["reference"]),
-        "expression": request.expression or expression,
-    }
+    chosen: dict[str, Any] = {"expression": request.expression or expression}
+    if not request.reference and not request.identity:
+        chosen["reference"] = tuple(_found(mark, "--reference", path) for mark in old["reference"])
+        chosen["identity"] = _found(old["identity"], "--identity", path) if old["identity"] else None
     if isinstance(expression, list) and not request.expression:
         chosen["expression"] = str(_found(expression, "--expression", path))
     if not posed:
@@ -110,7 +122,8 @@ def _photos(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]
 
 def _plain(request: Request, old: dict[str, Any]) -> dict[str, Any]:
     """The options that are values and no files."""
-    names = ("steps", "guidance", "strength", "face", "device", "dtype")
+    names = ["steps", "guidance", "strength", "face_pass", "device", "dtype"]
+    names += [] if request.identity else ["face"]
     values = {name: old[name] if getattr(request, name) is None else getattr(request, name) for name in names}
     return {**values, "size": request.size or tuple(old["size"])}
 
@@ -178,6 +191,7 @@ def _model(value: Any) -> bool:
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "reference": _list_of(_is_mark),
+    "identity": _none_or(_is_mark),
     "target": _none_or(_is_mark),
     "expression": _none_or(lambda value: _name(value) or _is_mark(value)),
     "pose": _none_or(_list_of(_number, 3)),
@@ -189,16 +203,22 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "guidance": _number,
     "strength": _number,
     "size": _list_of(_whole, 2),
+    "face_pass": lambda value: isinstance(value, str),
     "face": _none_or(_whole),
     "target_face": _none_or(_whole),
     "device": lambda value: isinstance(value, str),
     "dtype": lambda value: isinstance(value, str),
+    "frame": _none_or(_whole),
 }
 """What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
 
 
+_SINCE: dict[str, Any] = {"identity": None, "face_pass": "off", "frame": None}
+"""What PNGs of earlier versions do not say, and what was the case then."""
+
+
 def _checked(source: Provenance, path: Path) -> dict[str, Any]:
-    settings = source.settings
+    settings = {**_SINCE, **source.settings}
     wrong = sorted(set(settings) ^ set(_CHECKS)) or [
         name for name, check in _CHECKS.items() if not check(settings[name])
     ]

@@ -10,6 +10,12 @@ from diffpc.errors import InputError, UsageError
 
 MAX_SEED = 2**63 - 1
 
+FACE_PASSES = ("auto", "on", "off")
+"""As `pipeline.PortraitSettings` has them."""
+
+MAX_TRIES = 64
+"""Seeds of one request."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -17,9 +23,11 @@ class Request:
 
     reference: tuple[Path, ...] = ()
     """Photos of the person; several are averaged into one identity."""
+    identity: Path | None = None
+    """Identity file of the person instead of photos; see `diffpc identity`."""
     target: Path | None = None
     """Photo whose head pose and place, and expression, the portrait takes. Without it and --pose: the
-    reference's own."""
+    reference's own. A video, or a folder of pictures, is a film: --output FOLDER gets a portrait for each frame."""
     pose: tuple[float, float, float] | None = None
     """Head pose in degrees instead of a target: yaw > 0 to the image's right, pitch > 0 up, roll > 0
     clockwise."""
@@ -47,6 +55,10 @@ class Request:
     """Seed of the first portrait; the same seed gives the same PNG."""
     count: int | None = None
     """Portraits to draw, with seeds counting up."""
+    best_of: int | None = None
+    """Draw this many seeds and keep the best by likeness, pose and expression; as many of them as --count says."""
+    face_pass: str | None = None
+    """Second pass over a small face: auto, on (also lets the face be as small as it is asked for) or off."""
     size: tuple[int, int] | None = None
     """Width and height in pixels."""
     face: int | None = None
@@ -63,6 +75,22 @@ class Request:
     """A PNG that diffpc wrote: take its settings, where no other are given."""
 
 
+@dataclass(frozen=True)
+class Series:
+    """More than one portrait's worth of requests. None: not given."""
+
+    batch: Path | None = None
+    """File of JSON Lines: one object a line with options as here, {"reference": ..., "prompt": ..., "output": ...}.
+    Options given beside it hold for every line that has none of its own; --output is the folder, which also gets
+    results.jsonl. Run again, it draws what is not drawn yet."""
+    animation: Path | None = None
+    """With a film as --target: OUT.webp or OUT.mp4 to write besides the frames."""
+    every: int | None = None
+    """With a film: take one frame of so many."""
+    smooth: float | None = None
+    """With a film: standard deviation in frames of the Gaussian over pose, place and expression; 0 is off."""
+
+
 def is_photo(expression: str) -> bool:
     """Whether an expression is meant as a photo: a file, or at least written like one."""
     return "/" in expression or "." in expression or Path(expression).is_file()
@@ -75,7 +103,16 @@ def check_options(request: Request) -> None:
         UsageError: naming the option and the remedy.
     """
     faults = {
-        "--reference is missing; pass a photo of the person": not request.reference,
+        "--reference is missing; pass a photo of the person, or --identity": not (
+            request.reference or request.identity
+        ),
+        "--reference and --identity exclude each other; pass one of them": request.reference
+        and request.identity,
+        "--face needs --reference; an identity file knows its face": request.face is not None
+        and request.identity,
+        f"--best-of is out of range; choose {max(request.count or 1, 2)} to {MAX_TRIES}, not less than --count": (
+            request.best_of is not None and not max(request.count or 1, 2) <= request.best_of <= MAX_TRIES
+        ),
         "--prompt is missing; say what the portrait shows": request.prompt is None,
         "--target and --pose exclude each other; pass one of them": request.target and request.pose,
         "--place needs --pose; pass --pose YAW PITCH ROLL with it": request.place and not request.pose,
@@ -83,7 +120,9 @@ def check_options(request: Request) -> None:
         and not request.target,
         f"--seed is out of range; choose 0 to {MAX_SEED}": not 0
         <= (request.seed or 0)
-        <= MAX_SEED - (request.count or 1),
+        <= MAX_SEED - drawn_seeds(request),
+        f"--face-pass is {request.face_pass!r}; choose one of: {', '.join(FACE_PASSES)}": request.face_pass
+        not in (None, *FACE_PASSES),
         "--pose is out of range; choose yaw and pitch within -90 to 90, roll within -180 to 180": request.pose
         and not all(abs(angle) <= limit for angle, limit in zip(request.pose, (90, 90, 180), strict=True)),
         "--place is out of range; choose fractions of the picture above 0, up to 1": request.place
@@ -92,6 +131,11 @@ def check_options(request: Request) -> None:
     for message, present in faults.items():
         if present:
             raise UsageError(message)
+
+
+def drawn_seeds(request: Request) -> int:
+    """How many seeds are drawn, those that are thrown away included."""
+    return request.best_of or request.count or 1
 
 
 def output_paths(output: Path, count: int) -> list[Path]:
@@ -113,11 +157,11 @@ def checked_output(request: Request) -> Path:
         raise UsageError("--output is missing; name the PNG to write")
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output}: the portrait is a PNG; give --output a name that ends in .png")
-    photos = [*request.reference, request.target, Path(request.expression or "")]
+    photos = [*request.reference, request.identity, request.target, Path(request.expression or "")]
     taken = {photo.resolve() for photo in photos if photo}
     for path in output_paths(output, request.count or 1):
         if path.resolve() in taken:
-            raise UsageError(f"{path}: is one of the photos; give --output another name")
+            raise UsageError(f"{path}: is one of the inputs; give --output another name")
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; give --output the name of a PNG in it")
         _check_writable(path.parent)

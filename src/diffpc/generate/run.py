@@ -13,26 +13,19 @@ from typing import Any
 import torch
 
 from diffpc.errors import UsageError
-from diffpc.eyes import Likeness
+from diffpc.eyes import Eyes, Likeness
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.face3d.presets import EXPRESSIONS, preset
 from diffpc.generate import stages
-from diffpc.generate.prepare import Job, Photo
+from diffpc.generate.choose import best, scores
+from diffpc.generate.prepare import Job
 from diffpc.generate.replay import recorded
-from diffpc.generate.request import Request, output_paths
+from diffpc.generate.request import Request, drawn_seeds, output_paths
+from diffpc.generate.session import Session, Sitter, found_in
 from diffpc.generate.stages import Seen
 from diffpc.images import write_png
-from diffpc.loading import (
-    BUNDLED,
-    chosen_device,
-    chosen_dtype,
-    load_pipeline,
-    model_place,
-    native_size,
-    place_of,
-    weight_hashes,
-)
+from diffpc.loading import BUNDLED, chosen_device, chosen_dtype, model_place, native_size
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSet, PortraitSettings, check_settings
 from diffpc.provenance import Provenance, png_metadata
 from diffpc.settings import from_dict
@@ -54,10 +47,24 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One seed of --best-of."""
+
+    seed: int
+    similarity: float | None
+    pose_error: float | None
+    expression_error: float | None
+    score: float | None
+    """See `choose.scores`; None: no face found."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What one request made."""
 
     portraits: tuple[Drawn, ...]
+    tried: tuple[Candidate, ...]
+    """Every seed that was drawn, with --best-of."""
     seconds: dict[str, float]
     """Wall time per stage, and in total with the imports."""
     settings: PortraitSettings
@@ -73,65 +80,72 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Faces:
-    """The photos with the faces that are meant."""
+class _Targets:
+    """The other photos with the faces that are meant."""
 
-    references: tuple[Seen, ...]
     target: Seen | None
     expression: Seen | None
 
 
-def generate(job: Job, progress: bool = False) -> Outcome:
+def generate(job: Job, progress: bool = False, session: Session | None = None) -> Outcome:
     """Draw and write the portraits of a request.
 
     One at a time: a portrait must not depend on how many others are drawn with it, not even in its last bit.
 
     Args:
-        job: from `request.prepared`.
+        job: from `prepare.prepared`.
         progress: show bars on stderr, if that is a terminal.
+        session: of earlier requests, whose model and people are used again.
 
     Raises:
         UsageError: for an unknown name, or a setting that the model cannot do.
         InputError: for a broken model, or a photo without the face that is meant.
     """
     clock = Clock()
-    request = job.request
-    _check_early(job)
+    request, session = job.request, session or Session()
+    check_early(job)
     with clock("load"):
-        pipeline = load_pipeline(
-            request.model or BUNDLED, request.base, request.lora, request.device, request.dtype
-        )
+        model = session.model(request)
+        pipeline = model.pipeline
         pipeline.set_progress_bar_config(disable=None if progress else True, desc="portrait")
         settings = drawing(request, pipeline)
-        weights = _weights(request)
-    with clock("detect"):
-        faces = _find(job, pipeline)
     with clock("identify"):
-        images, found = [one.image for one in faces.references], [one.face for one in faces.references]
-        identity = pipeline.describe(images, found)
+        sitter = session.sitter(job)
+    with clock("detect"):
+        targets = _find(job, pipeline)
     with clock("target"):
-        params = wanted(job, faces, identity, pipeline, settings)
-    drawn = _draw(job, pipeline, identity, params, settings)
-    device, dtype = str(chosen_device(request.device)), str(pipeline.unet.dtype).removeprefix("torch.")
+        params = wanted(job, targets, sitter.identity, pipeline, settings)
+    tried = _draw(job, pipeline, sitter.identity, params, settings)
+    found = [one.portraits[0].likeness for one in tried]
+    drawn = [tried[at] for at in best(found, settings.count)] if request.best_of else tried
+    device, dtype = str(chosen_device(request.device)), dtype_name(pipeline)
     outputs = output_paths(job.output, settings.count)
     with clock("write"):
         note = recorded(job, settings, device, dtype)
         for path, result in zip(outputs, drawn, strict=True):
             portrait = result.portraits[0]
-            provenance = Provenance(version("diffpc"), request.prompt or "", portrait.seed, note, weights)
+            provenance = Provenance(
+                version("diffpc"), request.prompt or "", portrait.seed, note, model.weights
+            )
             write_png(path, portrait.image, png_metadata(provenance))
-        _write_stages(job, faces, pipeline, drawn)
+        _write_stages(job, sitter, targets, pipeline, drawn)
     return Outcome(
         portraits=tuple(_entry(path, result) for path, result in zip(outputs, drawn, strict=True)),
-        seconds=_summed(clock, drawn, job.started),
+        tried=_candidates(tried, found) if request.best_of else (),
+        seconds=_summed(clock, tried, job.started),
         settings=settings,
         model=request.model or BUNDLED,
         device=device,
         dtype=dtype,
-        weights=weights,
+        weights=model.weights,
         peak_memory_mib=_peak_memory(device),
         stages=str(request.stages) if request.stages else None,
     )
+
+
+def dtype_name(pipeline: DiffPCPipeline) -> str:
+    """The networks' number type as `--dtype` has it."""
+    return str(pipeline.unet.dtype).removeprefix("torch.")
 
 
 def drawing(request: Request, pipeline: DiffPCPipeline) -> PortraitSettings:
@@ -146,7 +160,7 @@ def drawing(request: Request, pipeline: DiffPCPipeline) -> PortraitSettings:
 
 
 def wanted(
-    job: Job, faces: _Faces, identity: Identity, pipeline: DiffPCPipeline, settings: PortraitSettings
+    job: Job, faces: _Targets, identity: Identity, pipeline: DiffPCPipeline, settings: PortraitSettings
 ) -> FaceParams:
     """(alpha_ref, beta_tgt, gamma_tgt) of Eq. 7 as the request has it.
 
@@ -159,15 +173,32 @@ def wanted(
     if request.pose:
         placement = Placement(*request.place) if request.place else None
         pose = posed(eyes.model, Angles(*request.pose), placement, settings.size or pipeline.default_size)
-    if faces.expression:
-        expression = eyes.params(faces.expression.image, faces.expression.face)
-    elif request.expression:
-        expression = preset(request.expression, eyes.model)
-    return condition(identity.params, expression, pose)
+    other = _expression(job, faces.expression, eyes)
+    return condition(identity.params, other or expression, pose)
 
 
-def _check_early(job: Job) -> None:
-    """What needs no weights: names, device, and the size where the model's folder tells it."""
+def other_expression(job: Job, pipeline: DiffPCPipeline) -> FaceParams | None:
+    """The expression that a request names or has a photo of; None: the target's.
+
+    Raises:
+        InputError: if the photo has no face.
+    """
+    return _expression(job, _find(job, pipeline).expression, pipeline.eyes)
+
+
+def _expression(job: Job, seen: Seen | None, eyes: Eyes) -> FaceParams | None:
+    if seen:
+        return eyes.params(seen.image, seen.face)
+    name = job.request.expression
+    return preset(name, eyes.model) if name else None
+
+
+def check_early(job: Job) -> None:
+    """Refuse what needs no weights: names, device, and the size where the model's folder tells it.
+
+    Raises:
+        UsageError: naming the value.
+    """
     request = job.request
     name = request.expression
     if name and not job.expression and name not in EXPRESSIONS:
@@ -181,34 +212,16 @@ def _check_early(job: Job) -> None:
 
 
 def _asked(request: Request, defaults: dict[str, Any]) -> PortraitSettings:
-    names = ("steps", "guidance", "strength", "seed", "count", "size")
+    names = ("steps", "guidance", "strength", "seed", "count", "size", "face_pass")
     given = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
     return from_dict(PortraitSettings, {**defaults, **given}, "defaults")
 
 
-def _weights(request: Request) -> dict[str, str]:
-    """Hashes of all weight files; those that replace the model's base, and LoRAs, under their own heading."""
-    place = model_place(request.model or BUNDLED)
-    hashes = weight_hashes(place)
-    if request.base:
-        if place.is_dir():
-            hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
-        found = weight_hashes(place_of(request.base))
-        hashes |= {f"base/{name}": value for name, value in found.items()}
-    for path in request.lora:
-        hashes |= {f"lora/{name}": value for name, value in weight_hashes(path).items()}
-    return hashes
-
-
-def _find(job: Job, pipeline: DiffPCPipeline) -> _Faces:
-    def seen(photo: Photo, index: int | None, option: str) -> Seen:
-        return Seen(photo.image, pipeline.eyes.face(photo.image, index, photo.label, option))
-
-    request = job.request
-    return _Faces(
-        tuple(seen(photo, request.face, "--face") for photo in job.references),
-        seen(job.target, request.target_face, "--target-face") if job.target else None,
-        seen(job.expression, 0, "--expression") if job.expression else None,
+def _find(job: Job, pipeline: DiffPCPipeline) -> _Targets:
+    target, expression = job.target, job.expression
+    return _Targets(
+        found_in(target, job.request.target_face, "--target-face", pipeline) if target else None,
+        found_in(expression, 0, "--expression", pipeline) if expression else None,
     )
 
 
@@ -216,30 +229,45 @@ def _draw(
     job: Job, pipeline: DiffPCPipeline, identity: Identity, params: FaceParams, settings: PortraitSettings
 ) -> list[PortraitSet]:
     prompt = job.request.prompt or ""
-    seeds = range(settings.seed, settings.seed + settings.count)
+    seeds = range(settings.seed, settings.seed + drawn_seeds(job.request))
     # cuDNN may otherwise pick another algorithm in each run, and the same seed another picture.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
         return [pipeline(identity, params, prompt, replace(settings, seed=seed, count=1)) for seed in seeds]
 
 
-def _write_stages(job: Job, faces: _Faces, pipeline: DiffPCPipeline, drawn: Sequence[PortraitSet]) -> None:
+def _write_stages(
+    job: Job, sitter: Sitter, faces: _Targets, pipeline: DiffPCPipeline, drawn: Sequence[PortraitSet]
+) -> None:
     folder = job.request.stages
     if folder is None:
         return
-    photo = None if job.request.pose else faces.target or faces.references[0]
-    first, reference = drawn[0], faces.references[0]
+    references, features = sitter.references, drawn[0].identity.features
+    first = references[0] if references else None
+    photo = None if job.request.pose else faces.target or first
+    control = drawn[0].control
     pictures = {
-        "aligned": first.identity.features.aligned,
-        "cut": first.identity.features.cut,
-        "mesh": stages.mesh(first.control, pipeline.eyes.model, photo.image if photo else None),
-        "i_3d": stages.grey_picture(first.control),
-        "strip": stages.strip(reference, first.control, [one.portraits[0].image for one in drawn]),
+        "aligned": features.aligned,
+        "cut": features.cut,
+        "mesh": stages.mesh(control, pipeline.eyes.model, photo.image if photo else None),
+        "i_3d": stages.grey_picture(control),
+        "strip": stages.strip(
+            stages.around(first) if first else features.cut,
+            control,
+            [one.portraits[0].image for one in drawn],
+        ),
     }
-    seen = {"reference": reference, "target": faces.target, "expression": faces.expression}
-    seen |= {f"reference-{number}": one for number, one in enumerate(faces.references) if number}
+    seen = {"reference": first, "target": faces.target, "expression": faces.expression}
+    seen |= {f"reference-{number}": one for number, one in enumerate(references) if number}
     pictures |= {name: stages.marked(one) for name, one in seen.items() if one}
     for name, picture in pictures.items():
         write_png(folder / f"{name}.png", picture)
+
+
+def _candidates(tried: Sequence[PortraitSet], found: Sequence[Likeness]) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(one.portraits[0].seed, like.similarity, like.pose_error, like.expression_error, score)
+        for one, like, score in zip(tried, found, scores(found), strict=True)
+    )
 
 
 def _entry(path: Path, result: PortraitSet) -> Drawn:

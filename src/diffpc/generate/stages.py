@@ -71,17 +71,17 @@ def grey_picture(control: Control) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def strip(reference: Seen, control: Control, portraits: Sequence[Image]) -> Image:
-    """reference | I_3d | portraits at equal height; of the reference the part around the face."""
+def strip(reference: Image, control: Control, portraits: Sequence[Image]) -> Image:
+    """reference | I_3d | portraits at equal height."""
     height, width = portraits[0].shape[:2]
     tall = max(CANVAS, height)
     wide = round(width * tall / height)
-    photo = cover_crop(_around(reference), wide, tall)
+    photo = cover_crop(reference, wide, tall)
     others = [resize(picture, wide, tall) for picture in (grey_picture(control), *portraits)]
     return np.concatenate([photo, *others], axis=1)
 
 
-def _around(seen: Seen) -> Image:
+def around(seen: Seen) -> Image:
     """The photo around head and shoulders: the face in the middle, as far as the photo reaches."""
     rows, columns = seen.image.shape[:2]
     x0, y0, x1, y1 = seen.face.box

@@ -8,8 +8,8 @@ import pytest
 from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.baselines.process import BASELINES, PROGRAMS, ProcessSystem
 from diffpc.evaluate.draw import LOG, System, draw
-from diffpc.evaluate.records import read_json, read_lines
 from diffpc.images import read_image
+from diffpc.records import read_json, read_lines
 from diffpc.weights import sha256
 
 FAKE = Path(__file__).with_name("fake.py")

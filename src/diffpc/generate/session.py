@@ -1,0 +1,106 @@
+"""What requests share: the model in memory, and the people who were identified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffpc.generate.prepare import Job, Photo
+from diffpc.generate.request import Request
+from diffpc.generate.stages import Seen
+from diffpc.identity_file import is_encrypted, load_identity
+from diffpc.loading import BUNDLED, load_pipeline, model_place, place_of, weight_hashes
+from diffpc.pipeline import DiffPCPipeline
+from diffpc.portrait import Identity
+from diffpc.weights import sha256
+
+Unlock = Callable[[Path], str | None]
+"""The passphrase of an encrypted identity file; None if it is not to be had."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pipeline and what it was loaded from."""
+
+    pipeline: DiffPCPipeline
+    weights: dict[str, str]
+    """Weight file -> sha256."""
+
+
+@dataclass(frozen=True)
+class Sitter:
+    """A person who was identified."""
+
+    identity: Identity
+    references: tuple[Seen, ...]
+    """The photos with the faces that are meant; none of an identity file."""
+
+
+class Session:
+    """Keeps the last model, and everyone whom it saw: a request of its own has a session of its own."""
+
+    def __init__(self, unlock: Unlock = lambda _: None) -> None:
+        self._unlock = unlock
+        self._model: tuple[object, Model] | None = None
+        self._sitters: dict[object, Sitter] = {}
+
+    def model(self, request: Request) -> Model:
+        """The model that a request names.
+
+        Raises:
+            UsageError: for an unknown name, device or type.
+            InputError: for missing or broken files.
+        """
+        key = (request.model, request.base, request.lora, request.device, request.dtype)
+        if self._model is None or self._model[0] != key:
+            self._model, self._sitters = None, {}  # two models at a time may be more than the memory holds
+            name = request.model or BUNDLED
+            pipeline = load_pipeline(name, request.base, request.lora, request.device, request.dtype)
+            self._model = key, Model(pipeline, model_weights(request))
+        return self._model[1]
+
+    def sitter(self, job: Job) -> Sitter:
+        """The person of a job, identified once.
+
+        Raises:
+            UsageError: if an identity file is encrypted and there is no passphrase.
+            InputError: for a photo without the face that is meant, or a file that cannot be used.
+        """
+        pipeline, request = self.model(job.request).pipeline, job.request
+        files = (request.identity,) if request.identity else request.reference
+        key = (request.identity is None, tuple(sha256(path) for path in files), request.face)
+        if key not in self._sitters:
+            self._sitters[key] = self._identified(job, pipeline)
+        return self._sitters[key]
+
+    def _identified(self, job: Job, pipeline: DiffPCPipeline) -> Sitter:
+        path = job.request.identity
+        if path:
+            passphrase = self._unlock(path) if is_encrypted(path) else None
+            return Sitter(load_identity(path, pipeline.eyes, passphrase).identity, ())
+        seen = tuple(found_in(one, job.request.face, "--face", pipeline) for one in job.references)
+        return Sitter(pipeline.describe([one.image for one in seen], [one.face for one in seen]), seen)
+
+
+def found_in(photo: Photo, index: int | None, option: str, pipeline: DiffPCPipeline) -> Seen:
+    """A photo with the face that is meant.
+
+    Raises:
+        InputError: if there is none, or several.
+    """
+    return Seen(photo.image, pipeline.eyes.face(photo.image, index, photo.label, option))
+
+
+def model_weights(request: Request) -> dict[str, str]:
+    """Hashes of all weight files; those that replace the model's base, and LoRAs, under their own heading."""
+    place = model_place(request.model or BUNDLED)
+    hashes = weight_hashes(place)
+    if request.base:
+        if place.is_dir():
+            hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
+        found = weight_hashes(place_of(request.base))
+        hashes |= {f"base/{name}": value for name, value in found.items()}
+    for path in request.lora:
+        hashes |= {f"lora/{name}": value for name, value in weight_hashes(path).items()}
+    return hashes

@@ -1,0 +1,80 @@
+"""`diffpc generate --target FILM`: frames, gaps, going on, the animation."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffpc import cli
+from diffpc.images import read_image, write_png
+from diffpc.provenance import read_settings
+
+
+@pytest.fixture(scope="module")
+def film(astronaut, tmp_path_factory):
+    """A face that moves to the right; in the third frame and in the last there is none."""
+    folder = tmp_path_factory.mktemp("film")
+    photo = astronaut[:320, 64:384]
+    for number in range(5):
+        picture = np.full_like(photo, 128) if number in (2, 4) else np.roll(photo, 6 * number, axis=1)
+        write_png(folder / f"{number}.png", picture)
+    return folder
+
+
+@pytest.fixture
+def run(random_model, astronaut_path, film, tmp_path, capsys):
+    def call(code, *words):
+        given = ["--reference", astronaut_path, "--target", film, "--model", random_model, "--steps", 1]
+        given += ["--prompt", "", "--size", 64, 64, "--output", tmp_path / "out", *words]
+        assert cli.main(["generate", *map(str, given)]) == code
+        return capsys.readouterr()
+
+    return call
+
+
+def test_a_film_is_drawn_and_gone_on_with(run, tmp_path):
+    out, animation = tmp_path / "out", tmp_path / "out.webp"
+    found = json.loads(run(0, "--animation", animation, "--json").out)
+    assert (found["frames"], found["drawn"], found["kept"]) == (5, 4, 0)
+    assert (found["bridged"], found["skipped"]) == ([2], [4])
+    names = sorted(path.name for path in out.glob("*.png"))
+    assert names == ["00000.png", "00001.png", "00002.png", "00003.png"]
+    assert animation.is_file() and found["animation"] == str(animation)
+    settings = read_settings(out / "00002.png").settings
+    assert settings["frame"] == 2 and "/" not in settings["target"][0]
+
+    before = {name: (out / name).read_bytes() for name in names}
+    (out / "00001.png").unlink()
+    again = run(0)
+    assert "1 portraits drawn, 3 drawn before, of 5 frames" in again.out
+    assert "no face, bridged: 2" in again.out and "no face, skipped: 4" in again.out
+    assert {name: (out / name).read_bytes() for name in names} == before
+
+    assert "holds the frames of another sequence" in run(2, "--seed", 5).err
+    assert cli.main(["generate", "--replay", str(out / "00001.png")]) == 3
+
+
+def test_one_noise(run, astronaut, tmp_path):
+    """Two frames with the same face are the same portrait."""
+    still = tmp_path / "still"
+    for number in range(2):
+        write_png(still / f"{number}.png", astronaut)
+    run(0, "--target", still)
+    first, second = (read_image(tmp_path / "out" / f"0000{number}.png") for number in range(2))
+    assert (first == second).all()
+
+
+def test_what_does_not_go_with_a_film(run, tmp_path):
+    for words, message in (
+        (("--count", 2), "do not go with a film"),
+        (("--animation", "out.gif"), "cannot be an animation"),
+        (("--every", 0), "--every or --smooth is out of range"),
+        (("--output", "x.png"), "needs --output FOLDER"),
+    ):
+        assert message in run(2, *words).err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_film_without_a_face(run, tmp_path):
+    write_png(tmp_path / "wall" / "0.png", np.full((64, 64, 3), 128, np.uint8))
+    assert "no face found in any of 1 frames" in run(3, "--target", tmp_path / "wall").err
