@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Never, cast
 
@@ -74,7 +75,7 @@ def read_settings(path: Path | str) -> Provenance:
         raise InputError(f"{path}: cannot be read ({error}); {_REPLAY}") from error
 
 
-def settings_in(stream: BinaryIO, name: str) -> Provenance:
+def settings_in(stream: BinaryIO | BytesIO, name: str) -> Provenance:
     """As `read_settings`, of an open file that messages call `name`."""
     texts = [text for keyword, text in _texts(stream, name) if keyword == KEYWORD.encode()]
     if len(texts) != 1:
@@ -85,7 +86,7 @@ def settings_in(stream: BinaryIO, name: str) -> Provenance:
     return _parse(texts[0], name)
 
 
-def _texts(stream: BinaryIO, path: str) -> Iterator[tuple[bytes, bytes]]:
+def _texts(stream: BinaryIO | BytesIO, path: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield keyword and raw text of the uncompressed iTXt chunks, without touching the pixels."""
     if stream.read(len(_SIGNATURE)) != _SIGNATURE:
         raise InputError(f"{path}: is no PNG; {_REPLAY}")
@@ -97,7 +98,7 @@ def _texts(stream: BinaryIO, path: str) -> Iterator[tuple[bytes, bytes]]:
             yield keyword, parts[2]
 
 
-def _chunks(stream: BinaryIO, path: str) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(stream: BinaryIO | BytesIO, path: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield type and data of each chunk up to IEND; data is empty for those that are not short texts."""
     while True:
         header = stream.read(8)
