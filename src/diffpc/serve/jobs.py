@@ -116,6 +116,11 @@ class Jobs:
         self._closed = False
         self._counts: dict[str, int] = dict.fromkeys(("accepted", "refused", *sorted(FINISHED)), 0)
 
+    def check_room(self, retry_after: int) -> None:
+        """Raise Busy if a small request would be refused now."""
+        with self._changed:
+            self._check_room(0, retry_after)
+
     def add(self, request: PortraitRequest, retry_after: int) -> str:
         """Queue a checked request; return the job's id.
 
@@ -123,17 +128,7 @@ class Jobs:
             Busy: if too many wait, or too many photos with them.
         """
         with self._changed:
-            if self._closed:
-                self._counts["refused"] += 1
-                raise Busy("the service is stopping; try again later", retry_after)
-            held = sum(job.request.held_bytes for job in self._waiting if job.request)
-            full = len(self._waiting) >= self._limits.queue
-            if full or (self._waiting and held + request.held_bytes > self._limits.queue_bytes):
-                self._counts["refused"] += 1
-                raise Busy(
-                    f"{len(self._waiting)} jobs are waiting and the queue is full; try again in {retry_after} s",
-                    retry_after,
-                )
+            self._check_room(request.held_bytes, retry_after)
             self._forget()
             job = Job(request)
             self._jobs[job.id] = job
@@ -237,6 +232,20 @@ class Jobs:
         """How many were accepted, refused, done, failed, cancelled since the start."""
         with self._changed:
             return dict(self._counts)
+
+    def _check_room(self, photos: int, retry_after: int) -> None:
+        held = sum(job.request.held_bytes for job in self._waiting if job.request)
+        full = len(self._waiting) >= self._limits.queue
+        full = full or bool(self._waiting and held + photos > self._limits.queue_bytes)
+        if not full and not self._closed:
+            return
+        self._counts["refused"] += 1
+        if self._closed:
+            raise Busy("the service is stopping; try again later", retry_after)
+        raise Busy(
+            f"{len(self._waiting)} jobs are waiting and the queue is full; try again in {retry_after} s",
+            retry_after,
+        )
 
     def _found(self, name: str) -> Job:
         if name not in self._jobs:

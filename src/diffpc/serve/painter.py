@@ -122,7 +122,9 @@ class LocalPainter:
             dtype=str(self.pipeline.unet.dtype).removeprefix("torch."),
             weights=_hashes(settings),
         )
-        self._safety: Safety = load_safety(settings.safety, self.pipeline)
+        self._safety: Safety = load_safety(
+            settings.safety, max(self.pipeline.default_size), self.pipeline.device
+        )
         self._close_detector = isolate(self.pipeline.eyes)
 
     @property

@@ -98,8 +98,10 @@ class Limits:
     """Memory of the photos of all jobs that wait."""
     upload_bytes: int = 32 * 2**20
     """Of a whole request."""
+    uploads: int = 8
+    """Requests with photos that are read at the same time."""
     pixels: int = 24_000_000
-    """Of one photo."""
+    """Of all photos of a request together."""
     photos: int = 8
     """References in one request."""
     count: int = 8

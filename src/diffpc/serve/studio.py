@@ -139,6 +139,10 @@ class Studio:
             check_settings(drawing(request, self._painter.defaults, size), size)
         return self.jobs.add(request, self.retry_after)
 
+    def check_room(self) -> None:
+        """Say at once, before photos are read, that the queue is full; raises Busy."""
+        self.jobs.check_room(self.retry_after)
+
     def status(self, job: str) -> Status:
         """How a job is; see `Jobs.status`."""
         return self.jobs.status(job)

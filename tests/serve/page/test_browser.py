@@ -1,6 +1,7 @@
 """The whole page in a real browser: photo, sliders, portrait, download, replay; by mouse, by keyboard, on a phone."""
 
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,44 +33,23 @@ CHROMIUM = next(
 )
 
 
-PROGRAM = """
-import socket, sys, threading
-import uvicorn
-from fastapi import FastAPI
-from diffpc.serve.painter import LocalPainter, ModelSettings
-from diffpc.serve.studio import Studio
-from diffpc.serve.web import mount
-
-if __name__ == "__main__":
-    studio = Studio(lambda: LocalPainter(ModelSettings(device="cpu", threads=1)))
-    studio.start()
-    app = FastAPI()
-    mount(app, studio)
-    listening = socket.create_server(("127.0.0.1", 0))
-    print(listening.getsockname()[1], flush=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    # It stops when whoever started it closes its standard input, or is gone.
-    threading.Thread(target=lambda: (sys.stdin.read(), setattr(server, "should_exit", True)), daemon=True).start()
-    server.run([listening])
-    studio.close(20.0)
-"""
-"""The page over the bundled model."""
-
-
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page in a process of its own: Gradio looks at functions that this process's type checks wrap."""
-    file = tmp_path_factory.mktemp("page") / "serve_page.py"
-    file.write_text(PROGRAM)
-    process = subprocess.Popen(
-        [sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin and process.stdout
-    port = process.stdout.readline().strip()
-    assert port, "the page did not start"
+def address() -> Iterator[str]:
+    """`diffpc serve` with the bundled model, as a person starts it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "diffpc.cli", "serve", "--port", str(port), "--threads", "1"]
+    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    said = list[str]()
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith("diffpc: ready: "):
+            break
+    assert process.poll() is None, "".join(said)
     yield f"http://127.0.0.1:{port}/"
-    process.stdin.close()
-    assert process.wait(60) == 0
+    process.terminate()
+    process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,8 @@ class Posing:
     @property
     def look(self) -> Look:
         """How the model sees faces. Raises Busy while it is loading."""
-        return Look(self.studio.eyes, self.studio.painter.default_size)
+        painter, limits = self.studio.painter, self.studio.limits
+        return Look(painter.eyes, painter.default_size, limits.pixels)
 
     def wire(self, page: gr.Blocks) -> None:
         """Connect the components."""

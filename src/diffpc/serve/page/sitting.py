@@ -10,7 +10,7 @@ from types import MappingProxyType
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.presets import EXPRESSIONS, preset
-from diffpc.images import decode_image
+from diffpc.images import MAX_PIXELS, decode_image
 from diffpc.serve.page.controls import (
     LIMITS,
     ExpressionSliders,
@@ -84,6 +84,8 @@ class Look:
     eyes: Eyes
     size: tuple[int, int]
     """Width, height in pixels of its portraits."""
+    most_pixels: int = MAX_PIXELS
+    """Of one photo."""
 
     def photo(self, data: bytes, name: str) -> Photo:
         """A dropped file with its faces.
@@ -91,7 +93,7 @@ class Look:
         Raises:
             InputError: if it is no photo, or there is no face in it.
         """
-        image = decode_image(data, name)
+        image = decode_image(data, name, self.most_pixels)
         faces = self.eyes.detector(image)
         if not faces:
             raise InputError(
