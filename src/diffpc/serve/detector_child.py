@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from multiprocessing import parent_process
 
 from diffpc.faces.detect import FaceDetector, load_detector
 from diffpc.types import Face, Image
@@ -15,9 +18,17 @@ def prepare(name: str) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; the service ends its child itself
+    threading.Thread(target=_end_with_the_service, daemon=True).start()
     _LOADED.append(load_detector(name))
 
 
 def find(image: Image) -> tuple[Face, ...]:
     """See `FaceDetector`."""
     return _LOADED[0](image)
+
+
+def _end_with_the_service() -> None:
+    """End when the service is gone: one that was killed cannot end its child, and the child would wait for ever."""
+    if (service := parent_process()) is not None:
+        service.join()
+        os._exit(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,5 +141,7 @@ def _announce(studio: Studio, server: uvicorn.Server, settings: ServeSettings, s
         return
     for note in studio.painter.notes:
         say(f"note: {note}")
+    while not (server.started or server.should_exit):
+        time.sleep(0.05)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     say(f"ready: http://{name}:{settings.port}")
