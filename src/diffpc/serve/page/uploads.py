@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 
 from diffpc.errors import InputError, UsageError
 
-MAX_WAITING = 32
+MAX_WAITING = 16
 """Uploads that wait to be taken; of more the oldest goes."""
 
 SECONDS = 120.0
