@@ -93,12 +93,13 @@ def read_image(path: Path | str) -> Image:
     return decode_image(_read_bounded(Path(path)), str(path))
 
 
-def decode_image(data: bytes, name: str) -> Image:
+def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> Image:
     """Decode an image file held in memory, as `read_image` does.
 
     Args:
         data: the file's content.
         name: what to call it in an error message.
+        most_pixels: a stricter limit than 64 megapixels.
 
     Raises:
         InputError: as `read_image`.
@@ -108,9 +109,9 @@ def decode_image(data: bytes, name: str) -> Image:
     _check_length(len(data), name)
     with _quiet_pillow():
         image = _open(data, name)
-        _check_size(image.size, name)  # from the header: no pixel is decoded yet
+        _check_size(image.size, name, most_pixels)  # from the header: no pixel is decoded yet
         _load(image, name)
-        _check_size(image.size, name)  # some decoders learn the true size only now
+        _check_size(image.size, name, most_pixels)  # some decoders learn the true size only now
         return np.array(_rgb(_eight_bit(_upright(image), name)))
 
 
@@ -204,11 +205,12 @@ def _check_length(length: int, name: str) -> None:
         )
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, most: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
+    if width * height > min(most, MAX_PIXELS):
+        limit = min(most, MAX_PIXELS) / 10**6
         raise InputError(
-            f"{name}: {width} x {height} px is over the limit of {MAX_PIXELS // 10**6} megapixels; shrink it"
+            f"{name}: {width} x {height} px is over the limit of {limit:g} megapixels; shrink it"
         )
     if min(width, height) < MIN_SIDE:
         raise InputError(

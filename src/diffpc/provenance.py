@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Never, cast
 
@@ -67,21 +68,25 @@ def read_settings(path: Path | str) -> Provenance:
     Raises:
         InputError: if the file is no PNG, has no settings in it, or they are malformed.
     """
-    path = Path(path)
     try:
-        with path.open("rb") as stream:
-            texts = [text for keyword, text in _texts(stream, path) if keyword == KEYWORD.encode()]
+        with Path(path).open("rb") as stream:
+            return settings_in(stream, str(path))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise InputError(f"{path}: cannot be read ({error}); {_REPLAY}") from error
+
+
+def settings_in(stream: BinaryIO | BytesIO, name: str) -> Provenance:
+    """As `read_settings`, of an open file that messages call `name`."""
+    texts = [text for keyword, text in _texts(stream, name) if keyword == KEYWORD.encode()]
     if len(texts) != 1:
         found = "no Diff-PC settings" if not texts else "Diff-PC settings more than once"
         raise InputError(
-            f"{path}: the PNG has {found} in it (some programs strip them when saving); {_REPLAY}"
+            f"{name}: the PNG has {found} in it (some programs strip them when saving); {_REPLAY}"
         )
-    return _parse(texts[0], path)
+    return _parse(texts[0], name)
 
 
-def _texts(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
+def _texts(stream: BinaryIO | BytesIO, path: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield keyword and raw text of the uncompressed iTXt chunks, without touching the pixels."""
     if stream.read(len(_SIGNATURE)) != _SIGNATURE:
         raise InputError(f"{path}: is no PNG; {_REPLAY}")
@@ -93,7 +98,7 @@ def _texts(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
             yield keyword, parts[2]
 
 
-def _chunks(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(stream: BinaryIO | BytesIO, path: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield type and data of each chunk up to IEND; data is empty for those that are not short texts."""
     while True:
         header = stream.read(8)
@@ -112,7 +117,7 @@ def _chunks(stream: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
             yield kind, b""
 
 
-def _parse(text: bytes, path: Path) -> Provenance:
+def _parse(text: bytes, path: str) -> Provenance:
     try:
         values = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, a number of absurd length
@@ -126,7 +131,7 @@ def _refuse_constant(name: str) -> Never:
     raise ValueError(f"{name} is not JSON")
 
 
-def _provenance(values: Mapping[str, Any], path: Path) -> Provenance:
+def _provenance(values: Mapping[str, Any], path: str) -> Provenance:
     names = [field.name for field in fields(Provenance)]
     if sorted(values) != sorted(names):
         found = ", ".join(sorted(values))[:200]

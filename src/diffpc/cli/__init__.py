@@ -51,6 +51,7 @@ COMMANDS = {
     "curate": "make a training set with same-person pairs from photos of persons",
     "train": "train an adapter, or the bundled model, on photos of persons",
     "export": "make an adapter's file, or a whole model, of a training run",
+    "serve": "a web page and a REST API that draw portraits",
     "evaluate": "measure portraits on a benchmark: build, draw, score, report",
 }
 """name -> what it does. The command's module here has its name, and in it `run(arguments) -> exit code`."""

@@ -1,0 +1,1 @@
+"""`diffpc serve`: a queue in front of a pipeline, a REST API and a page on it."""

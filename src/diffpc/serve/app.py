@@ -1,0 +1,75 @@
+"""The whole application: guard, API, page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from diffpc.serve.api import add_api
+from diffpc.serve.guard import OPEN, ApiKeys, Guard
+from diffpc.serve.studio import Studio
+
+PAGE = "diffpc.serve.web"
+"""Its `mount(app, studio)` puts the page at /."""
+
+CONSENT = (
+    "Use photos of people only with their consent, and do not pass portraits off as photographs; "
+    "a face is biometric data."
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use the service."""
+
+    hosts: Sequence[str] = ("127.0.0.1", "localhost", "[::1]", "testserver")
+    """Names in the Host header; others are refused, so that no foreign page reaches it by rebinding its name."""
+    origins: Sequence[str] = ()
+    """Other sites whose scripts may call the API."""
+    keys: ApiKeys = field(default_factory=lambda: ApiKeys(()))
+    """None: everyone."""
+
+
+def make_app(studio: Studio, access: Access | None = None, page: bool = False) -> FastAPI:
+    """The application over a studio.
+
+    Args:
+        studio: started by the caller.
+        access: who may use it.
+        page: mount the page where it is installed.
+    """
+    access = access or Access()
+    app = FastAPI(
+        title="Diff-PC",
+        version=version("diffpc"),
+        description=f"Portraits that keep a person's identity and obey a 3D face and a text. {CONSENT}",
+        docs_url=None if page_installed() and page else "/docs",
+        redoc_url=None,
+    )
+    add_api(app, studio)
+    guarded = ("/v1/", "/metrics", "/openapi.json", *OPEN)
+    app.add_middleware(Guard, keys=access.keys, body_bytes=studio.limits.upload_bytes, guarded=guarded)
+    if access.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(access.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(access.hosts), www_redirect=False)
+    if page and page_installed():
+        mounted = import_module(PAGE).mount(app, studio)
+        return app if mounted is None else mounted
+    return app
+
+
+def page_installed() -> bool:
+    """Whether the page's package is there."""
+    return find_spec("gradio") is not None

@@ -1,0 +1,34 @@
+"""What runs in the face detector's process; it imports no torch, so that it starts at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import parent_process
+
+from diffpc.faces.detect import FaceDetector, load_detector
+from diffpc.types import Face, Image
+
+_LOADED: list[FaceDetector] = []
+
+
+def prepare(name: str) -> None:
+    """Load the detector of that name, once per process."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole group; the service ends its child itself
+    threading.Thread(target=_end_with_the_service, daemon=True).start()
+    _LOADED.append(load_detector(name))
+
+
+def find(image: Image) -> tuple[Face, ...]:
+    """See `FaceDetector`."""
+    return _LOADED[0](image)
+
+
+def _end_with_the_service() -> None:
+    """End when the service is gone: one that was killed cannot end its child, and the child would wait for ever."""
+    if (service := parent_process()) is not None:
+        service.join()
+        os._exit(0)

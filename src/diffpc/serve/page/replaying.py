@@ -1,0 +1,164 @@
+"""A dropped PNG -> the controls: what its record says, and what it cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
+from io import BytesIO
+from typing import Any, TypeAlias, cast
+
+from diffpc.errors import InputError
+from diffpc.face3d.predict import Placement
+from diffpc.face3d.presets import EXPRESSIONS
+from diffpc.provenance import settings_in
+from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, within
+from diffpc.serve.page.sitting import REPLAYED, Look, Photo, Sitting, Source, with_source
+
+Sliders: TypeAlias = tuple[PoseSliders, ExpressionSliders]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A photo that the record names."""
+
+    name: str
+    digest: str
+    """sha256 of its file."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """The settings of a portrait, checked: the PNG may come from anyone."""
+
+    plain: dict[str, Any]
+    """Prompt, seed, steps, guidance and strength; one portrait."""
+    references: tuple[Mark, ...]
+    target: Mark | None
+    expression: str | Mark | None
+    pose: tuple[float, ...] | None
+    """Yaw, pitch, roll in degrees."""
+    place: tuple[float, ...] | None
+    scores: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def read(data: bytes, name: str) -> Again:
+    """The settings in a PNG.
+
+    Raises:
+        InputError: if there are none, or they are not usable.
+    """
+    source = settings_in(BytesIO(data), name)
+    old = source.settings
+    try:
+        return Again(
+            plain={
+                "prompt": source.prompt,
+                "seed": _whole(source.seed),
+                "count": 1,
+                "steps": _whole(old["steps"]),
+                "guidance": _float(old["guidance"]),
+                "strength": _float(old["strength"]),
+            },
+            references=tuple(_mark(one) for one in old["reference"]),
+            target=_mark(old["target"]) if old["target"] else None,
+            expression=_expression(old["expression"]),
+            pose=_three(old["pose"]),
+            place=_three(old["place"]),
+            scores={str(key): _float(value) for key, value in dict(old.get("scores", {})).items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: its Diff-PC settings are not usable ({str(error)[:80]}). Drop a PNG that this version wrote."
+        ) from error
+
+
+def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Sliders, tuple[str, ...]]:
+    """The page with a record's pose and expression.
+
+    Returns:
+        The sitting, its sliders, and which photos must be given, one phrase each.
+
+    Raises:
+        UsageError: if the model cannot show the expression.
+    """
+    missing = [f"{mark.name} under “Who”" for mark in again.references if not _find(sitting, mark)]
+    target, expression = (_found(sitting, mark, look) for mark in (again.target, _photo_of(again)))
+    if again.target and not target:
+        missing.append(f"{again.target.name} as the target photo")
+    if isinstance(again.expression, Mark) and not expression:
+        missing.append(f"{again.expression.name} as the expression photo")
+    base = look.reference(sitting)
+    sitting = with_source(sitting, look.pose("frontal") if again.pose else target or base, "pose")
+    sitting = with_source(sitting, _acting(again, look) or expression or target or base, "expression")
+    posing = _posing(again, look) if again.pose else sitting.pose.start.pose
+    return sitting, (posing, sitting.expression.start.expression), tuple(missing)
+
+
+def said(name: str, missing: Sequence[str]) -> str:
+    """What a visitor reads after a replay."""
+    if not missing:
+        return f"The settings of {name} are back in the controls."
+    return (
+        f"The settings of {name} are back in the controls. A PNG names its photos but does not hold them: "
+        f"drop {', and '.join(missing)}."
+    )
+
+
+def _posing(again: Again, look: Look) -> PoseSliders:
+    place = again.place or astuple(Placement())
+    return within(PoseSliders(*(again.pose or ()), *place), look.eyes.settings.framing)
+
+
+def _acting(again: Again, look: Look) -> Source | None:
+    """The expression of a record that has one in words or numbers."""
+    if again.scores:
+        params = look.eyes.model.expressed(again.scores)
+        return Source(REPLAYED, look.start(params), scores=again.scores)
+    return look.expression(again.expression) if isinstance(again.expression, str) else None
+
+
+def _photo_of(again: Again) -> Mark | None:
+    return again.expression if isinstance(again.expression, Mark) else None
+
+
+def _found(sitting: Sitting, mark: Mark | None, look: Look) -> Source | None:
+    """A photo of the page as a source, if it is the one that the record names."""
+    photo = _find(sitting, mark) if mark else None
+    return look.read(photo) if photo else None
+
+
+def _find(sitting: Sitting, mark: Mark) -> Photo | None:
+    own = [source.photo for source in (sitting.pose_photo, sitting.expression_photo) if source]
+    return next((one for one in (*sitting.references, *own) if one and one.digest == mark.digest), None)
+
+
+def _expression(value: object) -> str | Mark | None:
+    if value is None or (isinstance(value, str) and value in EXPRESSIONS):
+        return value
+    return _mark(value)
+
+
+def _mark(value: object) -> Mark:
+    name, digest = cast("list[object]", value)
+    if not isinstance(name, str) or not isinstance(digest, str):
+        raise ValueError("a photo without a name")
+    return Mark(name[-80:], digest)
+
+
+def _three(value: object) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    first, second, third = cast("list[object]", value)
+    return _float(first), _float(second), _float(third)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("not a whole number")
+    return value
+
+
+def _float(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e6:
+        raise ValueError("not a number")
+    return float(value)

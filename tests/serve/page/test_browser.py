@@ -1,0 +1,189 @@
+"""The whole page in a real browser: photo, sliders, portrait, download, replay; by mouse, by keyboard, on a phone."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+pytest.importorskip("gradio", reason="the page's package is not installed: pip install 'diffpc[serve]'")
+pytest.importorskip("playwright", reason="playwright is not installed: pip install 'diffpc[test]'")
+
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+from diffpc.provenance import settings_in
+from diffpc.weights import sha256
+
+SECONDS = 60_000
+"""Milliseconds that the browser waits for anything: the machine may be busy."""
+
+expect.set_options(timeout=SECONDS)
+
+CHROMIUM = next(
+    filter(
+        None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    ),
+    None,
+)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """`diffpc serve` with the bundled model, as a person starts it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "diffpc.cli", "serve", "--port", str(port), "--threads", "1"]
+    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    said = list[str]()
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith("diffpc: ready: "):
+            break
+    assert process.poll() is None, "".join(said)
+    yield f"http://127.0.0.1:{port}/"
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine; install the system's package `chromium`")
+    with sync_playwright() as playwright:
+        # Containers have no user namespaces for Chromium's sandbox; the only page opened is ours.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def asked() -> list[Request]:
+    """What the browser asked for."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, asked: list[Request]) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(SECONDS)
+    page.on("request", lambda request: asked.append(request))  # playwright takes no built-in method
+    page.goto(address)
+    expect(page.locator("#canvas img")).to_be_visible()
+    yield page
+    page.close()
+
+
+def give(page: Page, photo: Path) -> None:
+    page.set_input_files("#drop-photos-of-the-person input", photo)
+    expect(page.get_by_role("button", name="Face 1 of 1 in astronaut.jpg")).to_be_visible()
+
+
+def canvas(page: Page) -> np.ndarray:
+    with PILImage.open(BytesIO(page.locator("#canvas img").screenshot())) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def test_a_photo_becomes_a_portrait_that_can_be_drawn_again(
+    page: Page, address: str, asked: list[Request], astronaut_path: Path, tmp_path: Path
+) -> None:
+    draw = page.get_by_role("button", name="Draw the portrait")
+    draw.click()
+    expect(page.locator("#what .note[role=alert]")).to_contain_text("First agree")
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    draw.click()
+    expect(page.locator("#what .note[role=alert]")).to_contain_text("There is no photo of a person yet")
+
+    give(page, astronaut_path)
+    before = canvas(page)
+    page.get_by_role("slider", name="Yaw").fill("25")
+    page.get_by_role("slider", name="Smile").fill("-0.5")
+    expect(page.locator("#canvas img")).to_have_attribute(
+        "alt", "3D face: turned 25 degrees to the right, looking 9 degrees down, tilted 5 degrees clockwise, "
+        "mouth open, corners of the mouth down, eyes narrowed")  # fmt: skip
+    assert np.abs(canvas(page) - before).mean() > 5
+
+    draw.click()
+    download = page.get_by_role("link", name="Download")
+    expect(download).to_be_visible()
+    expect(page.locator(".portraits dt")).to_have_text(
+        ["Similarity", "Pose error", "Expression error", "Seed"]
+    )
+    with page.expect_download() as event:
+        download.click()
+    first = tmp_path / event.value.suggested_filename
+    event.value.save_as(first)
+    with first.open("rb") as stream:
+        record = settings_in(stream, first.name)
+    assert record.settings["reference"] == [["astronaut.jpg", sha256(astronaut_path)]]
+    assert (record.seed, record.settings["pose"]) == (1, [25.0, -9.0, 5.0])
+
+    page.get_by_role("button", name="Show the stages").click()
+    expect(page.locator(".stages figure")).to_have_count(5)
+    page.get_by_role("button", name="Use as target").click()
+    expect(page.get_by_role("radio", name="As in portrait-1.png").first).to_be_checked()
+
+    page.reload()
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    page.get_by_role("button", name="Draw a portrait again").click()
+    page.set_input_files("#drop-a-png-of-diff-pc input", first)
+    expect(page.locator("#again [role=status]")).to_contain_text("drop astronaut.jpg under")
+    give(page, astronaut_path)
+    expect(page.get_by_role("slider", name="Yaw")).to_have_value("25")
+    draw.click()
+    expect(download).to_be_visible()
+    with page.expect_download() as event:
+        download.click()
+    event.value.save_as(tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == first.read_bytes()
+
+    elsewhere = [one.url for one in asked if not one.url.startswith((address, "data:", "blob:"))]
+    assert elsewhere == []
+
+
+def test_a_photo_that_cannot_be_used_is_said_beside_it(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_bytes(b"no picture")
+    page.set_input_files("#drop-photos-of-the-person input", tmp_path / "notes.jpg")
+    expect(page.locator("#who [role=alert].note")).to_contain_text("notes.jpg: is not an image")
+
+
+def test_the_keyboard_alone_moves_the_face(page: Page) -> None:
+    page.get_by_role("slider", name="Pitch").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#canvas img")).to_have_attribute("alt", "3D face: looking 3 degrees up")
+    page.get_by_role("radio", name="Frontal").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#canvas img")).to_have_attribute("alt", "3D face: turned 30 degrees to the left")
+
+
+def test_every_control_has_a_name(page: Page) -> None:
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("input, textarea, button, select")].filter(one =>
+            one.offsetParent && !one.ariaLabel && !one.labels?.length && !one.innerText.trim()
+        ).map(one => one.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(address)
+    expect(page.locator("#canvas img")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("slider", name="Eyes").scroll_into_view_if_needed()
+    assert (page.locator("#canvas img").bounding_box() or {}).get("y", -1) >= 0  # it stays in view
+    page.close()
+
+
+def test_gradios_own_doors_are_shut(page: Page, address: str) -> None:
+    upload = page.request.post(f"{address}gradio_api/upload", multipart={"files": {"name": "x", "mimeType": "a/b", "buffer": b"x"}})  # fmt: skip # noqa: E501
+    file = page.request.get(f"{address}gradio_api/file=/etc/hostname")
+    portrait = page.request.get(f"{address}page/portraits/unknown/0.png")
+    assert (upload.status, file.status, portrait.status) == (404, 404, 404)

@@ -1,0 +1,212 @@
+"""One visitor's photos and choices, on a real photo: what starts from where, and what is asked of the service."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffpc.errors import InputError, UsageError
+from diffpc.eyes import Eyes
+from diffpc.face3d.pose import Angles
+from diffpc.face3d.predict import Placement
+from diffpc.images import encode_png
+from diffpc.presets import tiny
+from diffpc.provenance import Provenance, png_metadata
+from diffpc.serve.page import replaying
+from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
+from diffpc.serve.page.ordering import ordered, scores_of, wished
+from diffpc.serve.page.sitting import (
+    MAX_REFERENCES,
+    PHOTO,
+    REFERENCE,
+    REPLAYED,
+    Look,
+    Photo,
+    Sitting,
+    opened,
+    with_face,
+    with_references,
+    with_source,
+)
+from diffpc.serve.request import Wish
+from diffpc.weights import sha256
+
+
+@pytest.fixture(scope="module")
+def look() -> Look:
+    return Look(Eyes(tiny().faces), (128, 128))
+
+
+@pytest.fixture(scope="module")
+def photo(look: Look, astronaut_path: Path) -> Photo:
+    return look.photo(astronaut_path.read_bytes(), "astronaut.jpg")
+
+
+@pytest.fixture(scope="module")
+def sitting(look: Look, photo: Photo) -> Sitting:
+    return with_references(opened(look), [photo], look)
+
+
+def test_a_photo_has_its_faces_and_its_files_hash(photo: Photo, astronaut_path: Path) -> None:
+    assert (len(photo.faces), photo.chosen, photo.digest) == (1, 0, sha256(astronaut_path))
+
+
+def test_a_photo_without_a_face_is_refused_in_words(look: Look) -> None:
+    with pytest.raises(InputError, match=r"No face was found in wall\.png\. Use a photo"):
+        look.photo(encode_png(np.full((64, 64, 3), 90, np.uint8)), "wall.png")
+
+
+def test_an_empty_page_shows_the_mean_face(look: Look) -> None:
+    empty = opened(look)
+    assert empty.sliders[1] == ExpressionSliders()
+    assert (empty.sliders[0].yaw, empty.sliders[0].pitch, empty.sliders[0].roll) == (0, 0, 0)
+
+
+def test_the_first_photo_gives_identity_pose_and_expression(
+    sitting: Sitting, photo: Photo, look: Look
+) -> None:
+    own = look.eyes.params(photo.image, photo.face)
+    found = sitting.params(sitting.sliders, look)
+    assert (sitting.pose.name, sitting.expression.name) == (REFERENCE, REFERENCE)
+    for name in ("shape", "expression", "rotation", "camera"):
+        assert torch.equal(getattr(found, name), getattr(own, name))
+
+
+def test_a_choice_outlasts_other_photos_of_the_person(sitting: Sitting, photo: Photo, look: Look) -> None:
+    smiling = with_source(sitting, look.expression("smile"), "expression")
+    found = with_references(smiling, [photo, photo], look)
+    assert (found.expression.name, found.pose.name, len(found.references)) == ("smile", REFERENCE, 2)
+
+
+def test_removing_all_photos_returns_to_the_mean_face(sitting: Sitting, look: Look) -> None:
+    found = with_references(sitting, [], look)
+    assert torch.equal(found.identity.shape, opened(look).identity.shape)
+
+
+def test_too_many_photos_are_refused(sitting: Sitting, photo: Photo, look: Look) -> None:
+    with pytest.raises(UsageError, match="9 photos are too many; use up to 8"):
+        with_references(sitting, [photo] * (MAX_REFERENCES + 1), look)
+
+
+@pytest.mark.parametrize(("number", "face"), [(0, 1), (1, 0), (-1, 0), (0, -1)])
+def test_a_face_that_is_not_there_is_refused(sitting: Sitting, look: Look, number: int, face: int) -> None:
+    with pytest.raises(UsageError, match="no longer on the page"):
+        with_face(sitting, number, face, look)
+
+
+def test_nothing_moved_asks_for_the_references_own(sitting: Sitting, look: Look) -> None:
+    assert wished(sitting, sitting.sliders, look) == Wish()
+
+
+def test_a_moved_pose_is_asked_for_in_numbers(sitting: Sitting, look: Look) -> None:
+    pose = PoseSliders(25.0, -5.0, 0.0, 0.5, 0.5, 0.6)
+    wish = wished(sitting, (pose, sitting.sliders[1]), look)
+    assert wish.pose == Angles(25.0, -5.0, 0.0) and wish.place == Placement(0.5, 0.5, 0.6)
+    assert wish.target is None and not wish.scores
+
+
+def test_a_named_expression_is_asked_for_by_name(sitting: Sitting, look: Look) -> None:
+    wink = with_source(sitting, look.expression("wink"), "expression")
+    assert wished(wink, wink.sliders, look).expression == "wink"
+
+
+def test_a_target_photo_is_asked_for_once(sitting: Sitting, photo: Photo, look: Look) -> None:
+    both = with_source(sitting, look.read(photo), "pose", "expression")
+    wish = wished(both, both.sliders, look)
+    assert wish.target is not None and wish.target.sha256 == photo.digest and wish.expression is None
+
+
+def test_a_pose_photo_leaves_the_references_expression(sitting: Sitting, photo: Photo, look: Look) -> None:
+    other = Photo("other.jpg", photo.image.copy(), photo.faces, "0" * 64)
+    posed = with_source(sitting, look.read(other), "pose")
+    wish = wished(posed, posed.sliders, look)
+    assert wish.target is not None and wish.target.name == "other.jpg"
+    assert (
+        not isinstance(wish.expression, str) and wish.expression and wish.expression.name == "astronaut.jpg"
+    )
+    assert (posed.pose.name, posed.pose_photo) == (PHOTO, posed.pose)
+
+
+def test_moved_expression_sliders_become_scores_that_make_the_same_face(sitting: Sitting, look: Look) -> None:
+    sliders = (sitting.sliders[0], ExpressionSliders(mouth=0.5, smile=-0.5, brows=1.0, eyes=-0.3))
+    wish = wished(sitting, sliders, look)
+    made = look.eyes.model.expressed(wish.scores)
+    torch.testing.assert_close(made.expression, sitting.params(sliders, look).expression, atol=1e-4, rtol=0)
+
+
+def test_scores_are_the_inverse_of_an_expression(look: Look) -> None:
+    scores = {"jawOpen": 0.4, "mouthSmileLeft": 0.8}
+    found = scores_of(look.eyes.model.expressed(scores), look.eyes.model)
+    assert found == pytest.approx(scores, abs=1e-6)
+
+
+def test_an_order_needs_a_person(look: Look) -> None:
+    empty = opened(look)
+    with pytest.raises(UsageError, match="no photo of a person yet"):
+        ordered(empty, empty.sliders, look, prompt="a portrait")
+
+
+def png_of(digest: str, **changes: object) -> bytes:
+    """A PNG with a record as the service writes it."""
+    record = {
+        "reference": [["me.jpg", digest]],
+        "target": None,
+        "expression": None,
+        "pose": [25.0, -5.0, 0.0],
+        "place": [0.5, 0.5, 0.6],
+        "steps": 4,
+        "guidance": 2.0,
+        "strength": 0.5,
+        **changes,
+    }
+    provenance = Provenance("0.1.0", "a clown", 7, record, {})
+    return encode_png(np.zeros((64, 64, 3), np.uint8), png_metadata(provenance))
+
+
+def test_a_dropped_png_returns_its_settings(sitting: Sitting, photo: Photo, look: Look) -> None:
+    again = replaying.read(png_of(photo.digest, expression="smile"), "old.png")
+    found, sliders, missing = replaying.returned(again, sitting, look)
+    expected = {"prompt": "a clown", "seed": 7, "count": 1, "steps": 4, "guidance": 2.0, "strength": 0.5}
+    assert again.plain == expected
+    assert sliders[0] == PoseSliders(25.0, -5.0, 0.0, 0.5, 0.5, 0.6)
+    assert (found.expression.name, missing) == ("smile", ())
+    assert wished(found, sliders, look).pose == Angles(25.0, -5.0, 0.0)
+
+
+def test_a_replay_says_which_photos_are_needed(look: Look) -> None:
+    data = png_of(
+        "1" * 64, pose=None, place=None, target=["you.jpg", "2" * 64], expression=["glad.jpg", "3" * 64]
+    )
+    _, _, missing = replaying.returned(replaying.read(data, "old.png"), opened(look), look)
+    assert missing == (
+        "me.jpg under “Who”",
+        "you.jpg as the target photo",
+        "glad.jpg as the expression photo",
+    )
+    assert "drop me.jpg under “Who”, and you.jpg" in replaying.said("old.png", missing)
+
+
+def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> None:
+    scores = {"jawOpen": 0.4, "mouthSmileLeft": 0.8}
+    again = replaying.read(png_of("1" * 64, scores=scores), "old.png")
+    found, sliders, _ = replaying.returned(again, sitting, look)
+    assert found.expression.name == REPLAYED
+    assert wished(found, sliders, look).scores == scores
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": "many"},
+        {"reference": [["me.jpg"]]},
+        {"pose": [1.0, 2.0]},
+        {"guidance": True},
+        {"scores": {"jawOpen": "wide"}},
+        {"expression": 3},
+        {"strength": 1e300},
+    ],
+)
+def test_a_record_of_another_form_is_refused_in_words(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"old\.png: its Diff-PC settings are not usable"):
+        replaying.read(png_of("1" * 64, **change), "old.png")
