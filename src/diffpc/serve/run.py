@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ def run(settings: ServeSettings, say: Told) -> None:
     studio.start()
     server = _server(make_app(studio, access, settings.page), settings)
     threading.Thread(target=_announce, args=(studio, server, settings, say), daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn stops on them, then raises them again
     try:
         asyncio.run(server.serve())
     except SystemExit as error:  # uvicorn's way when the address is taken
