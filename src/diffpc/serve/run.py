@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ from diffpc.serve.keep import Keeper
 from diffpc.serve.painter import LocalPainter, Make, ModelSettings
 from diffpc.serve.request import Limits
 from diffpc.serve.studio import Studio
+from diffpc.types import Say
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -58,11 +60,7 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-Told = Callable[[str], None]
-"""Takes a line for the operator."""
-
-
-def run(settings: ServeSettings, say: Told) -> None:
+def run(settings: ServeSettings, say: Say) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
@@ -80,6 +78,8 @@ def run(settings: ServeSettings, say: Told) -> None:
     studio.start()
     server = _server(make_app(studio, access, settings.page), settings)
     threading.Thread(target=_announce, args=(studio, server, settings, say), daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ignore)  # uvicorn stops on them, then raises them again
     try:
         asyncio.run(server.serve())
     except SystemExit as error:  # uvicorn's way when the address is taken
@@ -90,6 +90,10 @@ def run(settings: ServeSettings, say: Told) -> None:
         whole = studio.close(settings.stop_seconds)
         say("stopped" if whole else "stopped; a running job did not finish in time")
     studio.ready(0.0)  # raises what stopped it, if loading failed
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, children do not inherit it."""
 
 
 def access_of(settings: ServeSettings, environment: str | None) -> Access:
@@ -133,7 +137,7 @@ def _server(app: FastAPI, settings: ServeSettings) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _announce(studio: Studio, server: uvicorn.Server, settings: ServeSettings, say: Told) -> None:
+def _announce(studio: Studio, server: uvicorn.Server, settings: ServeSettings, say: Say) -> None:
     try:
         studio.ready(None)
     except Exception:  # noqa: BLE001 - whatever it is, the main thread raises it
