@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +117,10 @@ class RayPainter:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a tool for faces tells nobody of its use
         self._ray = require("ray", "ray")
         self._serve = require("ray.serve", "ray")
-        self._start(settings)
+        # A thread that stays: Linux ends an embedded Ray with the thread that started it, for Ray asks for a signal
+        # at its parent's death, and to Linux a parent is a thread (prctl(2), PR_SET_PDEATHSIG).
+        self._root = ThreadPoolExecutor(1, "ray")
+        self._root.submit(self._start, settings).result()
         gpus = 0 if model.device == "cpu" or not _gpus() else 1
         deployment = self._serve.deployment(Replica).options(
             name="painter",
@@ -174,6 +178,7 @@ class RayPainter:
         self._close_detector()
         self._serve.delete(APPLICATION)
         self._ray.shutdown()
+        self._root.shutdown()
 
     def _tried(self, group: Sequence[PortraitRequest], watcher: Watcher) -> list[Outcome]:
         stream: Any = self._handle.options(stream=True).draw.remote(list(group))

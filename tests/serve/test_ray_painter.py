@@ -1,0 +1,51 @@
+"""Ray Serve on a cluster of this machine: a replica is killed under load, and no job is lost."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray.serve", reason="the extra ray is not installed")
+
+from diffpc.serve.painter import LocalPainter, ModelSettings
+from diffpc.serve.ray_painter import RayPainter, RaySettings
+from diffpc.serve.request import Limits, PortraitRequest
+from diffpc.serve.studio import Studio
+from diffpc.types import Image
+
+
+@pytest.fixture(scope="module")
+def studio(random_model: Path) -> Iterator[Studio]:
+    model = ModelSettings(model=str(random_model), device="cpu", threads=1)
+    made = Studio(lambda: RayPainter(model, RaySettings(replicas=2)), Limits(), workers=2, batch=2)
+    made.start()
+    assert made.ready(None)
+    yield made
+    made.close(30.0)
+
+
+def replicas() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [one for one in children if "ServeReplica:diffpc" in " ".join(one.cmdline())]
+
+
+def test_a_replica_killed_under_load_loses_no_job(
+    studio: Studio, painter: LocalPainter, astronaut: Image
+) -> None:
+    someone = PortraitRequest(identity=painter.pipeline.identify([astronaut]), steps=3, previews=False)
+    names = [studio.submit(replace(someone, seed=seed)) for seed in range(8)]
+    while not any(studio.status(name).step for name in names):
+        studio.wait(names[0], studio.status(names[0]).version, 0.2)
+    first, *_ = replicas()
+    first.kill()
+    ended = []
+    for name in names:
+        status = studio.wait(name)
+        while status.state in ("queued", "running"):
+            status = studio.wait(name, status.version)
+        ended.append(status)
+    assert [(one.state, one.error) for one in ended] == [("done", None)] * 8
+    assert [one.results[0].portrait.seed for one in ended] == list(range(8))
+    assert studio.jobs.counts["accepted"] == studio.jobs.counts["done"] == 8
