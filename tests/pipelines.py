@@ -5,12 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 from diffpc.diffusion import backbone
 from diffpc.diffusion.adapter import build_adapter
+from diffpc.face3d.light import LightFaceModel
+from diffpc.face3d.pose import Angles
+from diffpc.face3d.predict import photo_points, posed
+from diffpc.face3d.skin import Skin
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.presets import tiny
 from diffpc.settings import AdapterSettings
@@ -52,3 +57,10 @@ def byte_tokenizer(vocabulary: int, length: int) -> CLIPTokenizer:
         )
         merges.write_text("#version: 0.2\n")
         return CLIPTokenizer(vocab=str(words), merges=str(merges), model_max_length=length)
+
+
+def noisy_skin(model: LightFaceModel, seed: int = 0) -> Skin:
+    """Random colours on all of a face."""
+    noise = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    params = posed(model, Angles(), frame=(32, 32))
+    return Skin(noise, torch.from_numpy(photo_points(params, model)).float(), torch.ones(len(model.mean)))

@@ -50,6 +50,8 @@ def same(one, other):
         np.array_equal(getattr(one.features, name), getattr(other.features, name))
         for name in ("aligned", "cut")
     )
+    assert np.array_equal(one.skin.picture, other.skin.picture)
+    assert torch.equal(one.skin.points, other.skin.points) and torch.equal(one.skin.facing, other.skin.facing)
     return (one.params.crop, one.params.frame) == (other.params.crop, other.params.frame)
 
 
@@ -109,7 +111,7 @@ BAD = {
     "picture": {"tensors": {"cut": torch.zeros(2000, 4, 3, dtype=torch.uint8)}},
     "camera": {"tensors": {"camera": torch.tensor([-1.0, 0.0, 0.0])}},
     "pose": {"tensors": {"rotation": torch.zeros(4)}},
-    "format": {"format": 2},
+    "format": {"format": 1},
     "marks": {"marks": {"embedder": 1}},
     "photos": {"photos": [{"name": "a"}]},
     "quality": {"photos": [{"name": "a", "quality": float("nan"), "distance": None, "fault": None}]},

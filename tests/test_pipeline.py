@@ -12,10 +12,10 @@ from diffpc.errors import UsageError
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.identity.reference import ReferenceFeatures
-from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSettings, check_settings
+from diffpc.pipeline import Clock, Control, DiffPCPipeline, Identity, PortraitSettings, check_settings
 from diffpc.settings import Framing
 from tests.diffusion.conftest import shaken
-from tests.pipelines import random_pipeline
+from tests.pipelines import noisy_skin, random_pipeline
 
 FAST = PortraitSettings(steps=2, seed=5, size=(64, 64))
 
@@ -47,7 +47,8 @@ def identity(pipeline):
     picture = np.zeros((4, 4, 3), np.uint8)
     vector = torch.nn.functional.normalize(torch.randn(1, 1, 128, generator=generator), dim=-1)
     features = ReferenceFeatures(vector, torch.randn(1, 64, 133, generator=generator), picture, picture)
-    return Identity(features, posed(pipeline.eyes.model, Angles(0.0, 0.0, 0.0)))
+    model = pipeline.eyes.model
+    return Identity(features, posed(model, Angles(0.0, 0.0, 0.0)), noisy_skin(model))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,8 @@ def test_shapes_of_the_stages(pipeline, identity, params):
     assert control.i_3d.shape == (64, 128)
     assert control.view[2] / control.view[3] == pytest.approx(2)
     tokens = pipeline.identity_tokens(identity.features, 3)
-    z_3d = pipeline.encode_control(control.i_3d, 3)
+    z_3d, z_skin = pipeline.encode_control(control, 3)
+    assert z_skin is None
     text = pipeline.encode_prompt("a woman", 3)
     assert tokens.shape == (3, 32, 256) and z_3d.shape == (3, 16, 8, 16)
     assert text.tokens.shape == (3, 32, 256) and text.pooled.shape == (3, 160)
@@ -138,12 +140,31 @@ def test_shapes_of_the_stages(pipeline, identity, params):
     assert [picture.shape for picture in pipeline.decode(z_3d[:2])] == [(64, 128, 3)] * 2
 
 
-def test_z_3d_is_the_scaled_mode_of_three_equal_channels(pipeline):
+def test_z_3d_is_the_scaled_mode_of_three_equal_channels(pipeline, params):
     i_3d = torch.linspace(0, 1, 64).expand(64, 64)
     picture = (2 * i_3d - 1)[None, None].repeat(1, 3, 1, 1)
     with torch.no_grad():
         wanted = pipeline.vae.encode(picture).latent_dist.mean * pipeline.vae.config.scaling_factor
-    assert torch.equal(pipeline.encode_control(i_3d, 1), wanted)
+    control = Control(params, (0.0, 0.0, 64.0, 64.0), i_3d)
+    assert torch.equal(pipeline.encode_control(control, 1)[0], wanted)
+
+
+def test_skin_is_placed_and_encoded_beside_i_3d(pipeline, identity, params):
+    bare, control = (pipeline.place(params, (128, 64), skin=skin) for skin in (None, identity.skin))
+    assert bare.i_skin is None and control.i_skin.shape == (64, 128, 3)
+    picture = (2 * control.i_skin - 1).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        wanted = pipeline.vae.encode(picture).latent_dist.mean * pipeline.vae.config.scaling_factor
+    z_3d, z_skin = pipeline.encode_control(control, 2)
+    assert torch.allclose(z_skin, wanted.expand(2, -1, -1, -1), atol=1e-4)
+    assert torch.allclose(z_3d, pipeline.encode_control(bare, 2)[0], atol=1e-4)
+
+
+def test_another_skin_is_another_portrait(pipeline, identity, params, drawn):
+    other = replace(identity, skin=noisy_skin(pipeline.eyes.model, seed=1))
+    assert not np.array_equal(image(pipeline, other, params), drawn.portraits[0].image)
+    off = replace(FAST, strength=0.0)
+    assert np.array_equal(image(pipeline, other, params, off), image(pipeline, identity, params, off))
 
 
 def test_a_photo_is_identified(pipeline, astronaut):
@@ -173,14 +194,14 @@ def test_bfloat16_is_near_float32(identity, params, drawn):
     assert np.abs(found - drawn.portraits[0].image).mean() < 6
 
 
-def test_a_vae_that_overflows_float16_runs_in_float32(pipeline):
+def test_a_vae_that_overflows_float16_runs_in_float32(pipeline, params):
     low = random_pipeline()
     low.vae.to(torch.float16)
     latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     seen = []
     low.vae.decoder.conv_in.register_forward_hook(lambda _module, args, _output: seen.append(args[0].dtype))
     low.decode(latents)
-    z_3d = low.encode_control(torch.zeros(64, 64), 1)
+    z_3d = low.encode_control(low.place(params, (64, 64)), 1)[0]
     assert seen == [torch.float32]
     assert z_3d.dtype == low.unet.dtype == torch.float32
     assert low.vae.dtype == torch.float16  # as it was
@@ -322,6 +343,7 @@ def test_guidance_runs_against_nobody_and_no_prompt(pipeline, identity, params, 
     wanted, without = seen[0]
     assert isinstance(without, Conditions) and seen[1][1] is None
     assert torch.equal(without.z_3d, wanted.z_3d)
+    assert wanted.z_skin is not None and without.z_skin is None
     assert torch.equal(without.text.tokens, pipeline.encode_prompt("", 1).tokens)
     nobody = replace(
         identity.features,

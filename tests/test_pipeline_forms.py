@@ -20,7 +20,7 @@ from diffpc.loading import load_adapter, load_pipeline, model_place
 from diffpc.pipeline import Identity, PortraitSettings
 from diffpc.presets import ablations, tiny
 from tests.diffusion.conftest import shaken
-from tests.pipelines import random_pipeline
+from tests.pipelines import noisy_skin, random_pipeline
 
 ROWS = {
     row: one for row, one in ablations(tiny().adapter).items() if row != "full"
@@ -74,7 +74,8 @@ def image(pipeline, settings=FAST, turned=1.0):
     vector = torch.nn.functional.normalize(torch.randn(1, 1, 128, generator=draw), dim=-1)
     patches = torch.randn(1, 64, 133, generator=draw)
     features = ReferenceFeatures(turned * vector, turned * patches, picture, picture)
-    identity = Identity(features, posed(pipeline.eyes.model, Angles(0.0, 0.0, 0.0)))
+    model = pipeline.eyes.model
+    identity = Identity(features, posed(model, Angles(0.0, 0.0, 0.0)), noisy_skin(model))
     params = condition(identity.params, pose=posed(pipeline.eyes.model, Angles(15.0, 0.0, 0.0)))
     return pipeline(identity, params, "a woman", settings).portraits[0].image
 

@@ -1,6 +1,6 @@
 """A person in one file, to draw portraits without the photos: biometric data, encrypted if a passphrase is given.
 
-Safetensors with the features that an ID-Encoder reads, the 3D face, and two small pictures of it. Metadata: one
+Safetensors with the features that an ID-Encoder reads, the 3D face, and three small pictures of it. Metadata: one
 entry, "diffpc-identity", of JSON with the keys format, marks (what the features depend on), photos, crop and frame.
 No adapter is named: the file serves every model that looks at faces with the same networks. With a passphrase these
 bytes are sealed (`sealed.py`).
@@ -22,6 +22,7 @@ from torch import Tensor
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.model import Sizes
+from diffpc.face3d.skin import Skin
 from diffpc.files import atomic_write
 from diffpc.identity.reference import ReferenceFeatures
 from diffpc.person import Person, PhotoReport
@@ -32,7 +33,7 @@ from diffpc.types import Crop, FaceParams
 SUFFIX = ".safetensors"
 """Of an identity's file; `me.identity.safetensors` by custom."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the metadata."""
 
 ENTRY = "diffpc-identity"
@@ -45,7 +46,7 @@ MAX_PHOTOS = 1000
 """In the report."""
 
 MAX_SIDE = 1024
-"""Of the two pictures, pixels."""
+"""Of the pictures, pixels."""
 
 MAX_NUMBER = 1e9
 """In the metadata; not a number is not below it either."""
@@ -53,7 +54,7 @@ MAX_NUMBER = 1e9
 VECTORS = ("shape", "expression", "eyelid", "jaw", "rotation", "camera")
 """Tensors of the 3D face, with one dimension."""
 
-PICTURES = ("aligned", "cut")
+PICTURES = ("aligned", "cut", "skin")
 """uint8, H x W x 3."""
 
 ENVIRONMENT = "DIFFPC_PASSPHRASE"
@@ -64,7 +65,8 @@ _REMEDY = "copy it again, or make it again with `diffpc identity create`"
 _SHAPES: dict[str, Callable[[tuple[int, ...]], bool]] = {
     "global_vector": lambda shape: len(shape) == 3 and shape[:2] == (1, 1),
     "patches": lambda shape: len(shape) == 3 and shape[0] == 1 and shape[1] > 0,
-    **dict.fromkeys(VECTORS, lambda shape: len(shape) == 1),
+    **dict.fromkeys((*VECTORS, "facing"), lambda shape: len(shape) == 1),
+    "points": lambda shape: len(shape) == 2 and shape[1] == 2,
     **dict.fromkeys(PICTURES, lambda shape: len(shape) == 3 and shape[2] == 3 and _drawable(shape)),
 }
 
@@ -190,20 +192,25 @@ def check_identity(stored: StoredPerson, eyes: Eyes, path: Path) -> None:
                 f"{path}: was made with {kind} {found}, this model has {wanted}; make it again from the photos "
                 "with `diffpc identity create` and this --model"
             )
-    features, params = stored.person.identity.features, stored.person.identity.params
+    identity = stored.person.identity
+    features, params, skin = identity.features, identity.params, identity.skin
     found = (features.global_vector.shape[-1], features.patches.shape[-1])
     wanted = (eyes.tools.embedder.dimension, eyes.tools.local.width)
     sizes = Sizes(len(params.shape), len(params.expression), len(params.eyelid), len(params.jaw))
-    if found != wanted or sizes != eyes.model.sizes:
+    n_vertices = eyes.model.vertices(eyes.model.expressed({})).world.shape[1]
+    whole = len(skin.points) == len(skin.facing) == n_vertices
+    if found != wanted or sizes != eyes.model.sizes or not whole:
         raise InputError(f"{path}: its features have other sizes than the model's; {_REMEDY}")
 
 
 def _tensors(identity: Identity) -> dict[str, Tensor]:
-    features, params = identity.features, identity.params
+    features, params, skin = identity.features, identity.params, identity.skin
     found = {name: getattr(params, name) for name in VECTORS}
     found |= {"global_vector": features.global_vector, "patches": features.patches}
+    found |= {"points": skin.points, "facing": skin.facing}
+    pictures = {"aligned": features.aligned, "cut": features.cut, "skin": skin.picture}
     found = {name: value.detach().cpu().float().contiguous() for name, value in found.items()}
-    return found | {name: torch.from_numpy(getattr(features, name).copy()) for name in PICTURES}
+    return found | {name: torch.from_numpy(picture.copy()) for name, picture in pictures.items()}
 
 
 def _person(tensors: dict[str, Tensor], values: dict[str, Any]) -> Person:
@@ -214,11 +221,11 @@ def _person(tensors: dict[str, Tensor], values: dict[str, Any]) -> Person:
         crop=Crop((float(x), float(y)), float(size), resolution),
         frame=(width, height),
     )
-    features = ReferenceFeatures(
-        tensors["global_vector"], tensors["patches"], *(tensors[name].numpy() for name in PICTURES)
-    )
+    aligned, cut, skin = (tensors[name].numpy() for name in PICTURES)
+    features = ReferenceFeatures(tensors["global_vector"], tensors["patches"], aligned, cut)
     photos = tuple(PhotoReport(**one) for one in values["photos"])
-    return Person(Identity(features, params), photos)
+    identity = Identity(features, params, Skin(skin, tensors["points"], tensors["facing"]))
+    return Person(identity, photos)
 
 
 def _bounded(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
+from diffpc.face3d.skin import peel
 from diffpc.faces.align import align
 from diffpc.faces.embed import FaceEmbedder, cosine_similarity, embed_faces, load_embedder
 from diffpc.faces.quality import face_measures, face_quality, quality_features
@@ -58,7 +59,7 @@ class _Sitting:
 
 
 def described(photos: Sequence[Image], faces: Sequence[Face], eyes: Eyes) -> Identity:
-    """The identity that these faces, one per photo, share; pose and expression are the first photo's.
+    """The identity that these faces, one per photo, share; pose, expression and skin are the first photo's.
 
     Raises:
         UsageError: if there is no photo.
@@ -66,7 +67,8 @@ def described(photos: Sequence[Image], faces: Sequence[Face], eyes: Eyes) -> Ide
     if not photos:
         raise UsageError("no reference photo; give at least one")
     features = [eyes.features(photo, face) for photo, face in zip(photos, faces, strict=True)]
-    return Identity(averaged(features), eyes.params(photos[0], faces[0]))
+    params = eyes.params(photos[0], faces[0])
+    return Identity(averaged(features), params, peel(photos[0], params, eyes.model))
 
 
 def gathered(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -30,6 +30,7 @@ from diffpc.diffusion.sample import (
 )
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import render_condition
+from diffpc.face3d.skin import Skin, dressed
 from diffpc.face_pass import (
     Region,
     blended,
@@ -156,20 +157,26 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         """
         return described(photos, chosen, self.eyes)
 
-    def place(self, params: FaceParams, size: tuple[int, int], free: bool = False) -> Control:
+    def place(
+        self, params: FaceParams, size: tuple[int, int], free: bool = False, skin: Skin | None = None
+    ) -> Control:
         """3D face on the target's frame -> I_3d on a canvas of `size` (width, height).
 
         Args:
             params: the face.
             size: of the canvas.
             free: leave the face where it is, even where the model has seen none.
+            skin: the person's, for models that are told it.
         """
         view = framed(params, self.eyes.model, size, Framing() if free else self.eyes.settings.framing)
-        return self._rendered(params, view, size)
+        return self._rendered(params, view, size, skin)
 
-    def _rendered(self, params: FaceParams, view: View, size: tuple[int, int]) -> Control:
-        width, height = size
-        return Control(params, view, render_condition(params, self.eyes.model, height, width, view))
+    def _rendered(self, params: FaceParams, view: View, size: tuple[int, int], skin: Skin | None) -> Control:
+        (width, height), model = size, self.eyes.model
+        i_3d = render_condition(params, model, height, width, view)
+        if skin is None or not self.id_ctrl.config["skin"]:
+            return Control(params, view, i_3d)
+        return Control(params, view, i_3d, dressed(skin, params, model, height, width, view))
 
     @torch.no_grad()
     def identity_tokens(self, features: ReferenceFeatures, batch: int) -> Float[Tensor, "B N D"]:
@@ -179,12 +186,18 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         return tokens.expand(batch, -1, -1)
 
     @torch.no_grad()
-    def encode_control(self, i_3d: Float[Tensor, "H W"], batch: int) -> Float[Tensor, "B C h w"]:
-        """z_3d: the posterior mode of I_3d in three equal channels, scaled (method.md, point 2)."""
+    def encode_control(
+        self, control: Control, batch: int
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B C h w"] | None]:
+        """z_3d and z_skin: posterior modes, scaled (method.md, point 2); I_3d in three equal channels."""
+        pictures = [control.i_3d.expand(3, -1, -1)]
+        if control.i_skin is not None:
+            pictures.append(control.i_skin.permute(2, 0, 1))
         with self._vae_in_range():
-            picture = (2 * i_3d - 1).expand(1, 3, -1, -1).to(self._execution_device, self.vae.dtype)
-            z_3d = self.vae.encode(picture).latent_dist.mode() * self.vae.config["scaling_factor"]
-        return z_3d.to(self.unet.dtype).expand(batch, -1, -1, -1)
+            pixels = (2 * torch.stack(pictures) - 1).to(self._execution_device, self.vae.dtype)
+            found = self.vae.encode(pixels).latent_dist.mode() * self.vae.config["scaling_factor"]
+        z_3d, *z_skin = (one.expand(batch, -1, -1, -1) for one in found.to(self.unet.dtype))
+        return z_3d, z_skin[0] if z_skin else None
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str, batch: int) -> TextCondition:
@@ -240,7 +253,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         clock = Clock()
         size = settings.size or self.default_size
         with clock("render"):
-            control = self.place(params, size, settings.face_pass == "on")
+            control = self.place(params, size, settings.face_pass == "on", identity.skin)
         with clock("encode"):
             conditions = self._conditions(identity, control, prompt, settings.count)
             without = self._without(conditions, identity) if settings.guidance != 1 else None
@@ -253,7 +266,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         face = self._face_region(control, settings)
         if face is not None:
             with clock("face"):
-                images = self._redrawn(images, control.params, face, (conditions, without), settings)
+                closer = self._rendered(params, face.view, self._pass_size, identity.skin)
+                images = self._redrawn(images, closer, face, (conditions, without), settings)
         with clock("measure"):
             seeds = [settings.seed + number for number in range(settings.count)]
             portraits = tuple(
@@ -295,9 +309,9 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
 
     def _conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
         return Conditions(
-            text=self.encode_prompt(prompt, count),
-            identity=self.identity_tokens(identity.features, count),
-            z_3d=self.encode_control(control.i_3d, count),
+            self.encode_prompt(prompt, count),
+            self.identity_tokens(identity.features, count),
+            *self.encode_control(control, count),
         )
 
     def _without(self, conditions: Conditions, identity: Identity) -> Conditions:
@@ -307,6 +321,12 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         nobody = replace(features, global_vector=zeros[0], patches=zeros[1])
         count = len(conditions.identity)
         return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), conditions.z_3d)
+
+    @property
+    def _pass_size(self) -> tuple[int, int]:
+        """Of the second pass."""
+        side = min(self.default_size)
+        return side, side
 
     def _face_region(self, control: Control, settings: PortraitSettings) -> Region | None:
         """The face's surroundings, if they are to be drawn again: never for the base model alone."""
@@ -321,22 +341,22 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     def _redrawn(
         self,
         images: Sequence[Image],
-        params: FaceParams,
+        control: Control,
         region: Region,
         branches: tuple[Conditions, Conditions | None],
         settings: PortraitSettings,
     ) -> list[Image]:
         """The second pass: the region at the model's own size, noised again in part, drawn by the same 3D face."""
-        side = min(self.default_size)
-        size = (side, side)
-        control = self._rendered(params, region.view, size)
-        z_3d = self.encode_control(control.i_3d, len(images))
+        size = self._pass_size
+        z_3d, z_skin = self.encode_control(control, len(images))
         skipped = skipped_steps(settings.steps)
         sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size, skipped)
-        clean = self.encode([cut_region(one, region, side) for one in images])
+        clean = self.encode([cut_region(one, region, size[0]) for one in images])
         noise = renoised(self.scheduler, clean, self._noise(settings, size), sampling)
-        conditions, without = (one and replace(one, z_3d=z_3d) for one in branches)
-        latents = self._denoise(cast(Conditions, conditions), without, noise, sampling, None)
+        conditions, without = branches
+        conditions = replace(conditions, z_3d=z_3d, z_skin=z_skin)
+        without = without and replace(without, z_3d=z_3d)
+        latents = self._denoise(conditions, without, noise, sampling, None)
         mask = soft_mask(control.i_3d.cpu().numpy())
         drawn = self.decode(latents)
         return [blended(one, face, mask, region) for one, face in zip(images, drawn, strict=True)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffpc.errors import UsageError
 from diffpc.eyes import Likeness
+from diffpc.face3d.skin import Skin
 from diffpc.face_pass import Region
 from diffpc.framing import View
 from diffpc.identity.reference import ReferenceFeatures
@@ -42,6 +43,8 @@ class Identity:
     """F_global and F_local."""
     params: FaceParams
     """The first photo's 3D face; alpha is the person's."""
+    skin: Skin
+    """The first photo's."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,20 @@ class Control:
     """The part of the target's frame that the portrait shows."""
     i_3d: Float[Tensor, "H W"]
     """The render, [0, 1]."""
+    i_skin: Float[Tensor, "H W 3"] | None = None
+    """The reference's skin on the same pixels, RGB in [0, 1]; None where the model is not told it."""
+
+    def picture(self) -> Image:
+        """I_3d as the VAE sees it."""
+        return _bytes(self.i_3d[..., None].expand(-1, -1, 3))
+
+    def skin_picture(self) -> Image | None:
+        """I_skin as the VAE sees it; None where the model is not told it."""
+        return None if self.i_skin is None else _bytes(self.i_skin)
+
+
+def _bytes(picture: Float[Tensor, "H W 3"]) -> Image:
+    return (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,14 @@ def tiny() -> ModelSettings:
             rescale_betas_zero_snr=True,
         ),
         adapter=AdapterSettings(
-            global_width=128, local_width=133, tokens=32, layers=2, heads=4, injector="residual", kernel=3
+            global_width=128,
+            local_width=133,
+            tokens=32,
+            layers=2,
+            heads=4,
+            injector="residual",
+            kernel=3,
+            skin=True,
         ),
         faces=FaceSettings(
             detector="dlib",

@@ -98,6 +98,8 @@ class AdapterSettings:
     control: Literal["id_ctrl", "ip_adapter"] = "id_ctrl"
     """Where the identity tokens go (Table 5): to ID-Ctrl's cross-attention, or beside the text into the UNet's own,
     while ID-Ctrl reads the text: a ControlNet for the 3D face."""
+    skin: bool = False
+    """Whether ID-Ctrl is told the reference's skin on the target's mesh (`face3d.skin`), which the paper's is not."""
 
 
 @dataclass(frozen=True)

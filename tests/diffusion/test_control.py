@@ -94,3 +94,19 @@ def test_it_is_saved_and_loaded_whole(unet, control, tmp_path):
     with torch.no_grad():
         pairs = zip(pyramid(control.eval()), pyramid(loaded), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_skin_enters_beside_z_3d(unet):
+    control = IDCtrl.from_unet(unet, skin=True)
+    assert control.condition_in.weight.shape[1] == 32 and control.config["skin"]
+    torch.nn.init.normal_(control.condition_in.weight)
+    z_3d = conditions().z_3d
+    zeros = torch.zeros_like(z_3d)
+    assert torch.equal(control.embed_condition(z_3d), control.embed_condition(z_3d, zeros))
+    told = control.embed_condition(z_3d, z_3d)
+    wanted = torch.nn.functional.conv2d(torch.cat([z_3d, z_3d], 1), control.condition_in.weight, padding=1)
+    assert torch.allclose(told, wanted, atol=1e-5)
+    plain = IDCtrl.from_unet(unet)
+    assert not plain.config["skin"] and torch.equal(
+        plain.embed_condition(z_3d, z_3d), plain.embed_condition(z_3d)
+    )

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import default_collate
 
 from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone
+from diffpc.diffusion.control import IDCtrl
 from diffpc.faces.embed import load_embedder
 from diffpc.train.adapter import AdapterTask, Judge, Networks
+from diffpc.train.features import skin_latents
 from diffpc.train.loop import Trainer
 from diffpc.train.positions import Drawn
 from diffpc.train.settings import IdentityLoss, LoopSettings
@@ -32,6 +36,8 @@ def samples(seed, **fixed):
             "kept_global": torch.tensor(True),
             "kept_local": torch.tensor(True),
             "kept_adapter": torch.tensor(True),
+            "i_skin": 2 * torch.rand(3, 128, 128, generator=generator) - 1,
+            "kept_skin": torch.tensor(True),
         } | fixed
 
     return Drawn(seed, draw, lambda sample: "a pair")
@@ -153,3 +159,28 @@ def test_the_frozen_encoder_and_middle_keep_no_activations():
     made.losses(batch())
     assert not seen["encoder"].requires_grad and not seen["middle"].requires_grad
     assert seen["end"].requires_grad
+
+
+def test_skin_is_encoded_where_it_is_kept():
+    made = task(awake=True)
+    given = batch(1)
+    vae = made.backbone.vae
+    with torch.no_grad():
+        mode = vae.encode(given["i_skin"]).latent_dist.mean * vae.config.scaling_factor
+    assert torch.equal(skin_latents(given, vae), mode)
+    assert not skin_latents({**given, "kept_skin": torch.tensor([False])}, vae).any()
+    assert skin_latents({name: value for name, value in given.items() if name != "i_skin"}, vae) is None
+
+
+def test_only_an_id_ctrl_that_is_told_skin_obeys_it():
+    made = task(awake=True)
+    with torch.no_grad():
+        made.networks.adapter.control.condition_in.weight.add_(0.05)
+    given, without = batch(1), batch(1, kept_skin=torch.tensor(False))
+    assert not torch.equal(made.losses(given)["total"], made.losses(without)["total"])
+    assert "vae" in made.frozen()
+    plain = IDCtrl.from_unet(made.backbone.unet)
+    assert plain.condition_in.weight.shape[1] == 16
+    made.networks = replace(made.networks, adapter=replace(made.networks.adapter, control=plain))
+    assert torch.equal(made.losses(given)["total"], made.losses(without)["total"])
+    assert "vae" not in made.frozen()

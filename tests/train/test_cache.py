@@ -13,6 +13,7 @@ from diffpc.diffusion.backbone import build_vae
 from diffpc.errors import InputError, UsageError
 from diffpc.face3d.predict import render_condition
 from diffpc.photos import read_photos
+from diffpc.pipeline import Control
 from diffpc.presets import tiny
 from diffpc.train import cache as cache_module
 from diffpc.train.cache import Cache, CacheTools, Crew, _index_of, build_cache
@@ -100,13 +101,16 @@ def test_a_row_is_what_the_pipeline_would_compute(built, photos, pipeline):
         mode = pipeline.vae.encode(picture).latent_dist.mode()[0]
     assert cached.latent.shape == (16, 8, 8) and cached.latent.dtype == torch.float16
     assert torch.allclose(cached.latent.float(), mode * pipeline.vae.config["scaling_factor"], atol=2e-3)
-    z_3d = pipeline.encode_control(found.i_3d, 1)[0]
+    z_3d = pipeline.encode_control(Control(found.params, (0.0, 0.0, 64.0, 64.0), found.i_3d), 1)[0][0]
     assert torch.allclose(cached.z_3d.float(), z_3d, atol=2e-3)
     assert torch.equal(cached.landmarks, torch.from_numpy(found.landmarks).float())
     assert torch.equal(cached.crop, torch.from_numpy(found.features.cut).permute(2, 0, 1))
     assert torch.equal(cached.vector, found.features.global_vector[0])
     assert torch.allclose(cached.vector.norm(), torch.tensor(1.0))
     assert cached.patches is None
+    assert cached.skin is None and "skin" not in built[0].names
+    with pytest.raises(UsageError, match="holds no skin"):
+        cached.known_skin()
     again = render_condition(cached.params(), pipeline.eyes.model, 64, 64)
     assert torch.allclose(again, found.i_3d, atol=1e-3)
     assert torch.equal(cached.params().shape, found.params.shape)
@@ -288,3 +292,11 @@ def test_a_cache_travels_to_other_processes(built):
     assert cache[0] is not None
     again = pickle.loads(pickle.dumps(cache))
     assert np.array_equal(again[1].latent, cache[1].latent)
+
+
+def test_skin_is_kept_where_it_is_wanted(photos, tools, tmp_path):
+    settings = replace(SETTINGS, skin=True)
+    cached = build_cache(photos, tools, settings, tmp_path, lambda _: None)[2]
+    wanted, found = examine(photos[3], tools.eyes, settings).skin, cached.known_skin()
+    assert found.picture.shape == (64, 64, 3) and np.array_equal(found.picture, wanted.picture)
+    assert torch.equal(found.points, wanted.points) and torch.equal(found.facing, wanted.facing)

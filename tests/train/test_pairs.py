@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import default_collate
 
 from diffpc.errors import InputError, UsageError
+from diffpc.face3d.skin import dressed
 from diffpc.photos import read_photos
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.examine import Refused, examine
@@ -258,3 +259,26 @@ def test_wrong_requests_are_refused(photos, cache, pairs, pipeline):
         PairDataset([replace(photos[0], key="x")], cache, tokenizers)
     with pytest.raises(InputError, match="none of 2 persons has two usable photos"):
         PairDataset([photos[0], photos[3]], cache, tokenizers)
+
+
+def test_skin_is_the_references_on_the_targets_face(photos, pipeline, tmp_path):
+    tools = CacheTools(pipeline.eyes, pipeline.vae, {})
+    cache = build_cache(photos[:2], tools, CacheSettings(size=64, skin=True), tmp_path, lambda _: None)
+    tokenizers, model = (pipeline.tokenizer, pipeline.tokenizer_2), pipeline.eyes.model
+    keep, drop = (
+        PairDataset(photos, cache, tokenizers, replace(ALL, skin_drop=p), 0, model) for p in (0.0, 1.0)
+    )
+    sample, reference = keep[0], cache[int(keep[0]["reference"])]
+    wanted = dressed(reference.known_skin(), cache[int(sample["index"])].params(), model, 64, 64)
+    assert torch.allclose(sample["i_skin"], 2 * wanted.permute(2, 0, 1) - 1) and bool(sample["kept_skin"])
+    assert sample["i_skin"].std() > 0.1
+    assert not drop[0]["kept_skin"] and not drop[0]["i_skin"].any()
+    nobody = PairDataset(photos, cache, tokenizers, replace(ALL, skin_drop=0.0, identity_drop=1.0), 0, model)
+    assert not nobody[0]["kept_skin"]
+    assert "i_skin" not in PairDataset(photos, cache, tokenizers, ALL)[0]
+
+
+def test_a_cache_without_skin_is_refused(photos, caches, pipeline):
+    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+    with pytest.raises(UsageError, match="holds no skin"):
+        PairDataset(photos, caches[0], tokenizers, ALL, 0, pipeline.eyes.model)

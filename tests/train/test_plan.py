@@ -55,5 +55,5 @@ def test_a_joint_training_keeps_more(capsys):
 def test_the_dry_run_prints_settings_counts_and_memory(capsys):
     assert main(["train", "tiny", "--dry-run", "--loop.batch", "8"]) == 0
     printed = capsys.readouterr().out
-    assert '"batch": 8' in printed and "trained id_ctrl: 4.93 M parameters" in printed
+    assert '"batch": 8' in printed and "trained id_ctrl: 4.94 M parameters" in printed
     assert "memory per process, estimated" in printed

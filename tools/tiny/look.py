@@ -55,8 +55,8 @@ def main() -> None:
             model = pipeline.eyes.model
             wanted = condition(person.params, preset(name, model), posed(model, angles, frame=(128, 128)))
             found = pipeline(person, wanted, prompt, settings)
-            grey = (found.control.i_3d.numpy() * 255).astype(np.uint8)
-            row += [np.repeat(grey[..., None], 3, 2), found.portraits[0].image]
+            seen = found.control.skin_picture()
+            row += [found.control.picture() if seen is None else seen, found.portraits[0].image]
             print(file.name, name, found.portraits[0].likeness)
         rows.append(np.concatenate(row, axis=1))
     write_png(arguments.output, np.concatenate(rows))

@@ -38,7 +38,7 @@ class Condition:
     identity: Float[Tensor, "B N D"]
     """F'_id."""
     embedded: Float[Tensor, "B W0 H W"]
-    """z_3d as ID-Ctrl adds it to its first feature map."""
+    """z_3d, with or without z_skin, as ID-Ctrl adds it to its first feature map."""
     keys_values: tuple[KeysValues, ...] = ()
     """F'_id as the UNet's cross-attentions read it, where they do."""
 
@@ -55,10 +55,15 @@ class Adapter:
     injectors: IDInjectors
     attention: IDAttention | None = None
 
-    def condition(self, identity: Float[Tensor, "B N D"], z_3d: Float[Tensor, "B C H W"]) -> Condition:
-        """What can be computed once per image, from F'_id and the latent of I_3d."""
+    def condition(
+        self,
+        identity: Float[Tensor, "B N D"],
+        z_3d: Float[Tensor, "B C H W"],
+        z_skin: Float[Tensor, "B C H W"] | None = None,
+    ) -> Condition:
+        """What can be computed once per image, from F'_id and the latents of I_3d and I_skin."""
         keys_values = () if self.attention is None else self.attention(identity)
-        return Condition(identity, self.control.embed_condition(z_3d), keys_values)
+        return Condition(identity, self.control.embed_condition(z_3d, z_skin), keys_values)
 
     @contextmanager
     def attached(
@@ -92,7 +97,7 @@ def build_adapter(settings: AdapterSettings, unet: UNet2DConditionModel) -> dict
     width = int(unet.config["cross_attention_dim"])
     parts: dict[str, ModelMixin] = {
         "id_encoder": FORMS[settings.identity].from_settings(settings, width),
-        "id_ctrl": IDCtrl.from_unet(unet),
+        "id_ctrl": IDCtrl.from_unet(unet, settings.skin),
         "id_injectors": IDInjectors.from_unet(unet, settings.injector, settings.kernel, settings.sites),
     }
     if settings.control == "ip_adapter":

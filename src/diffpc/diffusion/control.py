@@ -26,38 +26,41 @@ class IDCtrl(ModelMixin, ConfigMixin):
 
     Identity tokens stand where the UNet has text. z_3d enters through a zero-initialised 3 x 3 convolution that
     is added to `conv_in(z_t)`, before the first block and so in every feature (method.md, point 1); it is
-    constant over the steps and embedded apart from them. Untrained, and with text for identity, the pyramid is
-    the UNet's own. ControlNet's zero convolutions behind each feature are the injectors' `align` here: with text
-    and additive injectors it is a ControlNet for the 3D face.
+    constant over the steps and embedded apart from them. Built with `skin`, the convolution reads z_skin beside
+    z_3d. Untrained, and with text for identity, the pyramid is the UNet's own. ControlNet's zero convolutions
+    behind each feature are the injectors' `align` here: with text and additive injectors it is a ControlNet for
+    the 3D face.
     """
 
     _supports_gradient_checkpointing = True
 
     @register_to_config
-    def __init__(self, encoder: dict[str, Any]) -> None:
+    def __init__(self, encoder: dict[str, Any], skin: bool = False) -> None:
         """Build with random weights.
 
         Args:
             encoder: the arguments of `diffusers.ControlNetModel` that describe a UNet's encoder.
+            skin: whether it is told the reference's skin too (`face3d.skin`), which the paper's is not.
         """
         super().__init__()
         donor = ControlNetModel(**encoder)
         for name in COPIED:
             setattr(self, name, getattr(donor, name))
         first_width = donor.config["block_out_channels"][0]
-        self.condition_in = nn.Conv2d(donor.config["in_channels"], first_width, 3, padding=1)
+        channels = donor.config["in_channels"] * (2 if skin else 1)
+        self.condition_in = nn.Conv2d(channels, first_width, 3, padding=1)
         for parameter in self.condition_in.parameters():
             nn.init.zeros_(parameter)
 
     @classmethod
-    def from_unet(cls, unet: UNet2DConditionModel) -> "IDCtrl":
+    def from_unet(cls, unet: UNet2DConditionModel, skin: bool = False) -> "IDCtrl":
         """A trainable copy of a UNet's encoder and middle block, its weights included.
 
         It has the UNet's type and device; within `torch.device("meta")` it has sizes only.
         """
         here = torch.empty(0).device
         with torch.device("meta"):  # neither memory nor time for random weights
-            control = cls(encoder=_encoder_arguments(unet))
+            control = cls(encoder=_encoder_arguments(unet), skin=skin)
             nn.Module.to(control, dtype=unet.dtype)
         if here.type == "meta":
             return control
@@ -68,9 +71,18 @@ class IDCtrl(ModelMixin, ConfigMixin):
         return control
 
     @apply_forward_hook  # offloaded networks come to the device on `forward`; this comes before it
-    def embed_condition(self, z_3d: Float[Tensor, "B C H W"]) -> Float[Tensor, "B W0 H W"]:
-        """z_3d, the VAE's latent of I_3d, as an addition to the first feature map."""
-        return self.condition_in(z_3d)
+    def embed_condition(
+        self, z_3d: Float[Tensor, "B C H W"], z_skin: Float[Tensor, "B C H W"] | None = None
+    ) -> Float[Tensor, "B W0 H W"]:
+        """The VAE's latents of I_3d and I_skin as an addition to the first feature map.
+
+        Built with skin, None and zeros mean that no skin is known; built without it, z_skin is not looked at.
+        """
+        if not self.config["skin"]:
+            return self.condition_in(z_3d)
+        return self.condition_in(
+            torch.cat([z_3d, torch.zeros_like(z_3d) if z_skin is None else z_skin], dim=1)
+        )
 
     def forward(
         self,

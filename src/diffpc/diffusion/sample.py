@@ -38,6 +38,8 @@ class Conditions:
     """F'_id, the identity tokens."""
     z_3d: Float[Tensor, "B C H W"]
     """Latent of I_3d, times the scaling factor."""
+    z_skin: Float[Tensor, "B C H W"] | None = None
+    """The same of I_skin; None: no skin is known."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,16 @@ def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSet
     return _Inputs(
         text=text,
         added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(text), pooled)},
-        condition=networks.adapter.condition(identity, z_3d) if settings.strength else None,
+        condition=networks.adapter.condition(identity, z_3d, _skins(branches)) if settings.strength else None,
         strength=settings.strength,
     )
+
+
+def _skins(branches: list[Conditions]) -> Tensor | None:
+    """z_skin of all branches, zeros where one has none."""
+    if all(branch.z_skin is None for branch in branches):
+        return None
+    return torch.cat([torch.zeros_like(one.z_3d) if one.z_skin is None else one.z_skin for one in branches])
 
 
 def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Tensor) -> Tensor:

@@ -249,7 +249,8 @@ def _write_stages(
         "aligned": features.aligned,
         "cut": features.cut,
         "mesh": stages.mesh(control, pipeline.eyes.model, photo.image if photo else None),
-        "i_3d": stages.grey_picture(control),
+        "i_3d": control.picture(),
+        "i_skin": control.skin_picture(),
         "strip": stages.strip(
             stages.around(first) if first else features.cut,
             control,
@@ -260,7 +261,8 @@ def _write_stages(
     seen |= {f"reference-{number}": one for number, one in enumerate(references) if number}
     pictures |= {name: stages.marked(one) for name, one in seen.items() if one}
     for name, picture in pictures.items():
-        write_png(folder / f"{name}.png", picture)
+        if picture is not None:
+            write_png(folder / f"{name}.png", picture)
 
 
 def _candidates(tried: Sequence[PortraitSet], found: Sequence[Likeness]) -> tuple[Candidate, ...]:

@@ -65,20 +65,15 @@ def mesh(control: Control, model: FaceModel, photo: Image | None) -> Image:
     return np.asarray(picture, np.uint8)
 
 
-def grey_picture(control: Control) -> Image:
-    """I_3d as the VAE sees it."""
-    grey = (control.i_3d.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
 def strip(reference: Image, control: Control, portraits: Sequence[Image]) -> Image:
-    """reference | I_3d | portraits at equal height."""
+    """reference | I_3d | I_skin, if the model is told it | portraits at equal height."""
     height, width = portraits[0].shape[:2]
     tall = max(CANVAS, height)
     wide = round(width * tall / height)
     photo = cover_crop(reference, wide, tall)
-    others = [resize(picture, wide, tall) for picture in (grey_picture(control), *portraits)]
-    return np.concatenate([photo, *others], axis=1)
+    skin = control.skin_picture()
+    others = [control.picture(), *([] if skin is None else [skin]), *portraits]
+    return np.concatenate([photo, *(resize(picture, wide, tall) for picture in others)], axis=1)
 
 
 def around(seen: Seen) -> Image:

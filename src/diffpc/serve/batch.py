@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from diffpc.diffusion.backbone import TextCondition, downscale
 from diffpc.diffusion.sample import Conditions, Progress, SampleSettings, denoise, initial_noise
@@ -37,7 +39,7 @@ def draw_together(
     """
     clock, size = Clock(), settings.size or pipeline.default_size
     with clock("render"):
-        controls = [pipeline.place(sitter.params, size) for sitter in sitters]
+        controls = [pipeline.place(sitter.params, size, skin=sitter.identity.skin) for sitter in sitters]
     with clock("encode"):
         conditions = _joined([_conditions(pipeline, *pair) for pair in zip(sitters, controls, strict=True)])
         nobody = _without(pipeline, conditions, sitters[0].identity) if settings.guidance != 1 else None
@@ -71,9 +73,9 @@ def draw_together(
 
 def _conditions(pipeline: DiffPCPipeline, sitter: Sitter, control: Control) -> Conditions:
     return Conditions(
-        text=pipeline.encode_prompt(sitter.prompt, 1),
-        identity=pipeline.identity_tokens(sitter.identity.features, 1),
-        z_3d=pipeline.encode_control(control.i_3d, 1),
+        pipeline.encode_prompt(sitter.prompt, 1),
+        pipeline.identity_tokens(sitter.identity.features, 1),
+        *pipeline.encode_control(control, 1),
     )
 
 
@@ -84,6 +86,7 @@ def _joined(parts: Sequence[Conditions]) -> Conditions:
         ),
         torch.cat([part.identity for part in parts]),
         torch.cat([part.z_3d for part in parts]),
+        None if parts[0].z_skin is None else torch.cat([cast(Tensor, part.z_skin) for part in parts]),
     )
 
 

@@ -6,8 +6,8 @@ from diffpc.errors import UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import condition, posed
 from diffpc.face3d.presets import preset
-from diffpc.identity.reference import averaged
-from diffpc.pipeline import Identity
+from diffpc.person import described
+from diffpc.portrait import Identity
 from diffpc.serve.request import Photo, PortraitRequest, Wish
 from diffpc.types import Face, FaceParams
 
@@ -32,8 +32,7 @@ def identify(photos: tuple[Photo, ...], eyes: Eyes) -> Identity:
     if not photos:
         raise UsageError("no reference photo; give at least one")
     faces = [_face(photo, eyes) for photo in photos]
-    features = [eyes.features(photo.image, face) for photo, face in zip(photos, faces, strict=True)]
-    return Identity(averaged(features), eyes.params(photos[0].image, faces[0]))
+    return described([photo.image for photo in photos], faces, eyes)
 
 
 def wanted(wish: Wish, identity: Identity, eyes: Eyes, size: tuple[int, int]) -> FaceParams:

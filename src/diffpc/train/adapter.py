@@ -16,7 +16,7 @@ from diffpc.faces.embed import FaceEmbedder
 from diffpc.identity.local import LocalFeatures
 from diffpc.identity.scale import IdentityEncoder
 from diffpc.train import loss
-from diffpc.train.features import kept_features
+from diffpc.train.features import kept_features, skin_latents
 from diffpc.train.positions import Samples
 from diffpc.train.settings import IdentityLoss
 from diffpc.types import LandmarkLayout
@@ -54,6 +54,8 @@ class AdapterTask:
     for the reference: vector (1, d1), and patches (L, d2) or crop (3, S, S) in [-1, 1]; for the step: noise
     (C, H, W), timestep (), and whether the global vector, the patches and, by a joint training, the adapter are
     kept: kept_global, kept_local, kept_adapter ().
+
+    For an ID-Ctrl that is told skin: i_skin (3, H, W) in [-1, 1], gray where it is unknown, and kept_skin ().
     """
 
     def __init__(
@@ -95,9 +97,14 @@ class AdapterTask:
         """The base, and what looks at faces."""
         parts = self.networks
         judge = {"decoder": parts.judge.decoder, "embedder": parts.judge.embedder} if parts.judge else {}
-        used = {**judge, "local": parts.local}
+        vae = {"vae": self.backbone.vae} if self._told_skin else {}
+        used = {**judge, **vae, "local": parts.local}
         used = {name: module for name, module in used.items() if isinstance(module, nn.Module)}
         return used if self.joint else {**self.backbone.networks(), **used}
+
+    @property
+    def _told_skin(self) -> bool:
+        return bool(self.networks.adapter.control.config["skin"])
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """L_diff, L_id and L_total (Eq. 18, 20, 21)."""
@@ -121,7 +128,8 @@ class AdapterTask:
         added = self.backbone.added(text, z_t)
         z_t = z_t.contiguous(memory_format=torch.channels_last)
         identity = parts.id_encoder(*kept_features(batch, parts.local))
-        condition = parts.adapter.condition(identity, batch["z_3d"].float())
+        z_skin = skin_latents(batch, self.backbone.vae) if self._told_skin else None
+        condition = parts.adapter.condition(identity, batch["z_3d"].float(), z_skin)
         step = Step(z_t, timesteps, text.tokens, added)
         strength = batch["kept_adapter"].float()[:, None, None, None] if self.joint else 1.0
         with parts.adapter.attached(unet, step, condition, strength):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,8 +72,9 @@ def gather(
     """
     if recipe.cache.mirrored:
         photos = [one for photo in photos for one in (photo, photo.mirror())]
+    settings = replace(recipe.cache, skin=recipe.cache.skin or bool(pipeline.id_ctrl.config["skin"]))
     tools = CacheTools(eyes=pipeline.eyes, vae=pipeline.vae, weights=_hashes(pipeline))
-    return Material(photos, build_cache(photos, tools, recipe.cache, folder, report, crew))
+    return Material(photos, build_cache(photos, tools, settings, folder, report, crew))
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from torch import Tensor
 from diffpc.diffusion.backbone import downscale
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
+from diffpc.face3d.skin import Skin
 from diffpc.files import atomic_write
 from diffpc.photos import Photo
 from diffpc.tensors import to_tensor
@@ -79,6 +80,10 @@ class CachedPhoto:
     camera: Float32[Tensor, " 3"]
     place: Float32[Tensor, " 6"]
     """With the six above: see `examine.flat_params`."""
+    skin: UInt8[Tensor, "3 K K"] | None = None
+    """Of the photo as a reference, if the cache holds it: `face3d.skin.Skin` with the next two."""
+    points: Float32[Tensor, "V 2"] | None = None
+    facing: Float32[Tensor, " V"] | None = None
     patches: Float16[Tensor, "L d2"] | None = None
     """F_local, if the cache holds it."""
     picture: UInt8[Tensor, "3 S S"] | None = None
@@ -87,6 +92,16 @@ class CachedPhoto:
     def params(self) -> FaceParams:
         """The 3D face on the training picture."""
         return full_params(vars(self))
+
+    def known_skin(self) -> Skin:
+        """Of the photo as a reference.
+
+        Raises:
+            UsageError: if the cache does not hold it.
+        """
+        if self.skin is None or self.points is None or self.facing is None:
+            raise UsageError("the cache holds no skin; build it with --cache.skin true")
+        return Skin(self.skin.permute(1, 2, 0).numpy(), self.points, self.facing)
 
 
 @dataclass(frozen=True)
@@ -285,10 +300,14 @@ def _rows(photos: list[Examined], tools: CacheTools, settings: CacheSettings) ->
             "patches": photo.features.patches[0].half().cpu(),
             "picture": torch.from_numpy(photo.picture).permute(2, 0, 1),
             **flat_params(photo.params),
+            "skin": torch.from_numpy(photo.skin.picture).permute(2, 0, 1),
+            "points": photo.skin.points,
+            "facing": photo.skin.facing,
         }
         for number, photo in enumerate(photos)
     ]
     kept = {"patches": settings.patches, "picture": settings.pictures}
+    kept |= dict.fromkeys(("skin", "points", "facing"), settings.skin)
     left_out = {name for name, wanted in kept.items() if not wanted}
     return [{name: value for name, value in row.items() if name not in left_out} for row in rows]
 

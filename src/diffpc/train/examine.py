@@ -14,6 +14,7 @@ from torch import Tensor
 from diffpc.errors import InputError
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import photo_points, render_condition
+from diffpc.face3d.skin import SIDE, Skin, peel
 from diffpc.faces.detect import SIMILAR_AREA, choose_face
 from diffpc.identity.reference import ReferenceFeatures, reference_features
 from diffpc.images import decode_image, resize
@@ -63,6 +64,8 @@ class Examined:
     """The photo's own shape, expression and pose, in [0, 1]."""
     features: ReferenceFeatures
     """Of the whole photo as a reference; without patches (L = 0) where they are not wanted."""
+    skin: Skin
+    """Of the photo as a reference."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def examine(photo: Photo, eyes: Eyes, settings: ExamineSettings) -> Examined | R
         params=placed,
         i_3d=render_condition(placed, eyes.model, settings.size, settings.size),
         features=_features(image, face, eyes, settings.patches),
+        skin=peel(image, params, eyes.model, min(SIDE, settings.size)),
     )
 
 

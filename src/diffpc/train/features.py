@@ -1,7 +1,9 @@
-"""What collated samples tell the ID-Encoder."""
+"""What collated samples tell the ID-Encoder and, of the reference's skin, ID-Ctrl."""
 
 from collections.abc import Mapping
 
+import torch
+from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,3 +29,13 @@ def kept_features(
     """F_global and F_local, zeros where they are dropped (Sec. 4.5)."""
     vectors = batch["vector"].float() * batch["kept_global"][:, None, None]
     return vectors, patch_features(batch, local) * batch["kept_local"][:, None, None]
+
+
+@torch.no_grad()
+def skin_latents(batch: Mapping[str, Tensor], vae: AutoencoderKL) -> Float[Tensor, "B C h w"] | None:
+    """z_skin, zeros where it is dropped; None of samples without skin. It depends on both photos: no cache has it."""
+    if "i_skin" not in batch:
+        return None
+    pictures = batch["i_skin"].to(vae.dtype)
+    found = vae.encode(pictures, return_dict=False)[0].mode() * vae.config["scaling_factor"]
+    return found.float() * batch["kept_skin"][:, None, None, None]

@@ -13,6 +13,8 @@ from transformers import CLIPTokenizer
 
 from diffpc.diffusion.backbone import token_ids
 from diffpc.errors import InputError, UsageError
+from diffpc.face3d.model import FaceModel
+from diffpc.face3d.skin import dressed
 from diffpc.photos import Photo, paired
 from diffpc.train.cache import Cache, CachedPhoto
 from diffpc.train.positions import generator_at
@@ -29,6 +31,7 @@ class _Draws:
     timestep: int
     kept_global: bool
     kept_local: bool
+    kept_skin: bool
     kept_adapter: bool
 
 
@@ -37,7 +40,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
 
     See `diffpc.train.positions.Samples`. A sample holds, as the cache has them, z_0, z_3d and landmarks of the
     target, vector and patches (or else crop, in [-1, 1]) of the reference; tokens and tokens_2, timestep, noise,
-    kept_global, kept_local and kept_adapter; and index and reference, the rows of both in the cache.
+    kept_global, kept_local and kept_adapter; and index and reference, the rows of both in the cache. With a face
+    model also i_skin, the reference's skin on the target's face in [-1, 1], and kept_skin.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
         settings: PairSettings | None = None,
         seed: int = 0,
+        model: FaceModel | None = None,
     ) -> None:
         """Choose the photos: those in the cache, and with same-person pairs those with another of the person.
 
@@ -56,14 +61,17 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             tokenizers: of both text encoders.
             settings: which pairs.
             seed: of every random choice.
+            model: the cache's face model, for networks that are told the reference's skin.
 
         Raises:
-            UsageError: if a setting is out of range.
+            UsageError: if a setting is out of range, or the cache lacks the photos' skin.
             InputError: if there is no photo or no pair.
         """
         self.cache, self.tokenizers = cache, tokenizers
-        self.settings, self.seed = settings or PairSettings(), seed
+        self.settings, self.seed, self.model = settings or PairSettings(), seed, model
         _check(self.settings)
+        if model is not None and "skin" not in cache.names:
+            raise UsageError(f"{cache.folder}: holds no skin; build it with --cache.skin true")
         known = [photo for photo in photos if photo.key in cache.rows]
         if not known:
             raise InputError(
@@ -100,6 +108,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             "kept_global": torch.tensor(draws.kept_global),
             "kept_local": torch.tensor(draws.kept_local),
             "kept_adapter": torch.tensor(draws.kept_adapter),
+            **({} if self.model is None else _skin(reference, target, self.model, draws.kept_skin)),
             "index": torch.tensor(index),
             "reference": torch.tensor(row),
         }
@@ -112,8 +121,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def _draw(self, generator: torch.Generator) -> _Draws:
         """Every choice has a number of its own, so that one setting leaves the other choices as they are."""
         settings = self.settings
-        numbers = torch.rand(10, generator=generator, dtype=torch.float64).tolist()
-        person, target, other, caption, time, text, vector, patches, both, adapter = numbers
+        numbers = torch.rand(11, generator=generator, dtype=torch.float64).tolist()
+        person, target, other, caption, time, text, vector, patches, both, adapter, skin = numbers
         own, place = self._target(person, target)
         chosen = self.persons[own][place]
         captions = chosen.captions or ("",)
@@ -125,6 +134,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             timestep=_pick(DENSITIES[settings.density](time), settings.timesteps),
             kept_global=somebody and vector >= settings.global_drop,
             kept_local=somebody and patches >= settings.local_drop,
+            kept_skin=somebody and skin >= settings.skin_drop,
             kept_adapter=adapter >= settings.adapter_drop,
         )
 
@@ -163,8 +173,18 @@ def _local(reference: CachedPhoto) -> dict[str, Tensor]:
     return {"crop": reference.crop.float() / 127.5 - 1}
 
 
+def _skin(reference: CachedPhoto, target: CachedPhoto, model: FaceModel, kept: bool) -> dict[str, Tensor]:
+    """I_skin of the pair; not drawn where it is dropped."""
+    size = target.params().frame[0]
+    picture = torch.zeros(3, size, size)
+    if kept:
+        found = dressed(reference.known_skin(), target.params(), model, size, size)
+        picture = 2 * found.permute(2, 0, 1) - 1
+    return {"i_skin": picture, "kept_skin": torch.tensor(kept)}
+
+
 def _check(settings: PairSettings) -> None:
-    for name in ("text_drop", "global_drop", "local_drop", "identity_drop", "adapter_drop"):
+    for name in ("text_drop", "global_drop", "local_drop", "identity_drop", "skin_drop", "adapter_drop"):
         if not 0 <= getattr(settings, name) <= 1:
             raise UsageError(f"{name} is {getattr(settings, name)}, expected a probability, 0 to 1")
     least = 2 if settings.same_person_pairs else 1

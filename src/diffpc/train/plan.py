@@ -144,13 +144,13 @@ def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
     if recipe.stage in ("vae", "decoder"):
         side = recipe.window or side
     latent = (count, model.backbone.vae.latent_channels, side, side)
-    flags = ("kept_global", "kept_local", "kept_adapter")
+    flags = ("kept_global", "kept_local", "kept_skin", "kept_adapter")
     with torch.device("meta"):
         tokens = torch.zeros(count, model.backbone.text_encoder.length, dtype=torch.int64)
         return {
             **{name: torch.zeros(latent) for name in ("z_0", "z_3d", "noise", "latents")},
             **{name: torch.ones(count, dtype=torch.bool) for name in flags},
-            "picture": torch.zeros(count, 3, pixels * side, pixels * side),
+            **{name: torch.zeros(count, 3, pixels * side, pixels * side) for name in ("picture", "i_skin")},
             "timestep": torch.zeros(count, dtype=torch.int64),
             "tokens": tokens,
             "tokens_2": tokens,

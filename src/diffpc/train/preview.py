@@ -15,7 +15,7 @@ from diffpc.diffusion.sample import Conditions, SampleSettings, denoise, initial
 from diffpc.images import resize
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.tensors import to_image
-from diffpc.train.features import patch_features
+from diffpc.train.features import patch_features, skin_latents
 from diffpc.train.loop import Trainer
 from diffpc.train.pairs import PairDataset
 from diffpc.train.positions import Samples
@@ -28,7 +28,7 @@ FIRST = 1 << 40
 
 @torch.no_grad()
 def draw_pairs(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
-    """Reference, I_3d, target and portrait of pairs: with the target's own caption, without guidance.
+    """Reference, I_3d, I_skin (if told), target and portrait of pairs: with the target's caption, no guidance.
 
     Args:
         pipeline: with the networks in training.
@@ -38,6 +38,8 @@ def draw_pairs(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
     batch = _batch(pipeline, samples, count)
     latents = _drawn(pipeline, batch, strength=1.0)
     columns = [pipeline.decode(part.float()) for part in (batch["z_3d"], batch["z_0"], latents)]
+    if "i_skin" in batch:
+        columns.insert(1, [to_image(one) for one in batch["i_skin"]])
     columns.insert(0, _references(samples, batch, columns[0][0].shape[0]))
     return _grid(columns)
 
@@ -95,10 +97,12 @@ def _batch(pipeline: DiffPCPipeline, samples: Samples, count: int) -> dict[str, 
 def _drawn(pipeline: DiffPCPipeline, batch: dict[str, Tensor], strength: float) -> Tensor:
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
     patches = patch_features(batch, pipeline.eyes.tools.local)
+    z_skin = skin_latents(batch, pipeline.vae)
     conditions = Conditions(
         text=encode_token_ids(batch["tokens"], batch["tokens_2"], encoders),
         identity=pipeline.id_encoder(batch["vector"].float(), patches),
         z_3d=batch["z_3d"].to(pipeline.unet.dtype),
+        z_skin=None if z_skin is None else z_skin.to(pipeline.unet.dtype),
     )
     shape = tuple(batch["z_3d"].shape[1:])
     noise = initial_noise((shape[0], shape[1], shape[2]), list(range(len(patches)))).to(pipeline.device)

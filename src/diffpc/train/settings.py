@@ -101,6 +101,8 @@ class CacheSettings(ExamineSettings):
     """Photos that the VAE encodes at once; changes nothing but rounding."""
     pictures: bool = False
     """Whether to keep the training pictures themselves: an autoencoder learns from them."""
+    skin: bool = False
+    """Whether to keep the photos' skin (`face3d.skin`); a model that is told it has it kept in any case."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class PairSettings:
     """Probability that F_local is to be zeroed."""
     identity_drop: float = 0.05
     """Probability that both are, so that guidance has a "nobody" to push away from; 0 in the paper."""
+    skin_drop: float = 0.1
+    """Probability that a model that is told the reference's skin is not."""
     adapter_drop: float = 0.0
     """Probability that the base draws alone; only a joint training can learn from it."""
     timesteps: int = 1000

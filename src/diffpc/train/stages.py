@@ -92,7 +92,8 @@ def _adapter(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Ad
 
 def _pairs(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Callable[[int], PairDataset]:
     tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
-    return partial(PairDataset, material.photos, material.cache, tokenizers, recipe.pairs)
+    model = pipeline.eyes.model if pipeline.id_ctrl.config["skin"] else None
+    return partial(PairDataset, material.photos, material.cache, tokenizers, recipe.pairs, model=model)
 
 
 def _backbone(pipeline: DiffPCPipeline) -> Backbone:

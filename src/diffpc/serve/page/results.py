@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import numpy as np
-
 from diffpc.eyes import Likeness
 from diffpc.face3d.model import FaceModel
 from diffpc.serve.jobs import Result, Status
@@ -44,7 +42,6 @@ def portraits(job: str, results: Sequence[Result]) -> str:
 def stages(result: Result, model: FaceModel) -> str:
     """What each stage saw on the way to one portrait."""
     features, control = result.drawn.identity.features, result.drawn.control
-    grey = (control.i_3d.clamp(0, 1) * 255).round().byte().cpu().numpy()
     pictures = [
         ("The face as the embedder sees it", features.aligned),
         ("The part that the patch features see", features.cut),
@@ -52,10 +49,11 @@ def stages(result: Result, model: FaceModel) -> str:
             "The 3D face: the person's shape, the wanted pose and expression",
             drawn(control.params, model, control.view),
         ),
-        ("I_3d, the condition of ID-Ctrl", np.repeat(grey[..., None], 3, axis=2)),
+        ("I_3d, the condition of ID-Ctrl", control.picture()),
+        ("The person's skin on it, as far as the photo shows it", control.skin_picture()),
         ("The portrait", result.portrait.image),
     ]
-    items = "".join(_stage(words, picture) for words, picture in pictures)
+    items = "".join(_stage(words, picture) for words, picture in pictures if picture is not None)
     seconds = ", ".join(
         f"{name} {value:.2f}" for name, value in result.drawn.seconds.items() if value >= 0.005
     )

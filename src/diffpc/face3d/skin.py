@@ -1,0 +1,154 @@
+"""The reference's skin on the target's mesh: what a face looks like, carried over to where it is to be.
+
+I_3d says where every point of the face is, the identity tokens say whose face it is; a network with the paper's
+training learns from these two how the person's skin, brows and lips look. The skin says it outright: a point of the
+mesh takes the colour that it has in the reference photo. It is no part of the paper, and ID-Ctrl can be built
+without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from diffpc.face3d.crop import crop_to_frame_ndc
+from diffpc.face3d.framing import Square, cut
+from diffpc.face3d.model import FaceModel
+from diffpc.face3d.predict import photo_points
+from diffpc.face3d.render import interpolate, rasterise, vertex_normals
+from diffpc.types import FaceParams, Image
+
+SIDE = 256
+"""Of the square that is kept of a reference, in pixels."""
+
+MARGIN = 1.1
+"""Side of that square, in sides of the face's box."""
+
+SEEN = (0.1, 0.3)
+"""Cosine between surface and camera in the reference: skin seen flatter than the first is unknown, steeper than the
+second known."""
+
+UNKNOWN = 0.5
+"""Gray where no skin is known."""
+
+
+@dataclass(frozen=True)
+class Skin:
+    """A face in a photo, and where its mesh lies in it."""
+
+    picture: UInt8[np.ndarray, "S S 3"]
+    """RGB, upright, the face fills it."""
+    points: Float[Tensor, "V 2"]
+    """The vertices in pixels of the picture."""
+    facing: Float[Tensor, " V"]
+    """Cosine between each vertex's normal and the direction to the camera."""
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """A mesh whose eyes and mouth are closed by fans."""
+
+    triangles: Int[Tensor, "F 3"]
+    holes: tuple[tuple[int, ...], ...]
+    """Rims; the middle of each is one more vertex, in this order."""
+
+    def extended(self, values: Float[Tensor, "B V D"]) -> Float[Tensor, "B W D"]:
+        """Values at the V vertices and then at the middles."""
+        middles = [values[:, list(rim)].mean(1, keepdim=True) for rim in self.holes]
+        return torch.cat([values, *middles], dim=1)
+
+
+def peel(image: Image, params: FaceParams, model: FaceModel, side: int = SIDE) -> Skin:
+    """The skin of the face that `params` were read from.
+
+    Args:
+        image: the photo.
+        params: its 3D face, on the photo's frame.
+        model: the face model that `params` belong to.
+        side: of the picture, in pixels.
+    """
+    points = photo_points(params, model)
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = MARGIN * float((high - low).max())
+    x, y = ((low + high) / 2).tolist()
+    square = Square((x, y), size, roll=0.0, resolution=side)
+    with torch.no_grad():
+        normals = vertex_normals(model.vertices(params).world, model.triangles)[0]
+    matrix = square.matrix()
+    placed = points @ matrix[:, :2].T + matrix[:, 2]
+    return Skin(cut(image, square), torch.from_numpy(placed).float(), normals[:, 2].clone())
+
+
+@torch.no_grad()
+def dressed(
+    skin: Skin,
+    params: FaceParams,
+    model: FaceModel,
+    height: int,
+    width: int,
+    view: tuple[float, float, float, float] | None = None,
+) -> Float[Tensor, "{height} {width} 3"]:
+    """I_skin: the skin on the face that `params` place, RGB in [0, 1]; gray where none is or none is known.
+
+    Args:
+        skin: from `peel`, of the same face model.
+        params: where each point of the face is to be; see `predict.condition`.
+        model: the face model.
+        height: of the picture.
+        width: of the picture.
+        view: as in `predict.render_condition`, whose render lies on the same pixels.
+    """
+    surface = _surface(model)
+    placed = crop_to_frame_ndc(params.crop, params.frame, view).apply(model.vertices(params).projected)
+    fragments = rasterise(surface.extended(placed), surface.triangles, height, width)
+    source = surface.extended(torch.cat([skin.points, skin.facing[:, None]], dim=1)[None])
+    found = interpolate(source, surface.triangles, fragments)[0]
+    known = ((found[..., 2] - SEEN[0]) / (SEEN[1] - SEEN[0])).clamp(0, 1) * (fragments.face_index[0] >= 0)
+    colours = _sampled(skin.picture, found[..., :2])
+    return UNKNOWN + known[..., None] * (colours - UNKNOWN)
+
+
+def _sampled(picture: UInt8[np.ndarray, "S S 3"], points: Float[Tensor, "H W 2"]) -> Float[Tensor, "H W 3"]:
+    """Bilinear, in [0, 1]; beyond the border the border."""
+    side = torch.tensor([picture.shape[1], picture.shape[0]])
+    grid = (2 * points + 1) / side - 1
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    sampled = functional.grid_sample(pixels, grid[None], padding_mode="border", align_corners=False)
+    return sampled[0].permute(1, 2, 0)
+
+
+def _surface(model: FaceModel) -> _Surface:
+    return _closed(tuple(map(tuple, model.triangles.tolist())))
+
+
+@lru_cache(maxsize=4)
+def _closed(triangles: tuple[tuple[int, int, int], ...]) -> _Surface:
+    """Every border but the longest, the face's own, is closed: lids and lips have skin behind their rims too."""
+    holes = sorted(_borders(triangles), key=len)[:-1]
+    middle = 1 + max(max(corners) for corners in triangles)
+    fans = [
+        (rim[place], rim[(place + 1) % len(rim)], middle + number)
+        for number, rim in enumerate(holes)
+        for place in range(len(rim))
+    ]
+    return _Surface(torch.tensor([*triangles, *fans]), tuple(holes))
+
+
+def _borders(triangles: tuple[tuple[int, int, int], ...]) -> list[tuple[int, ...]]:
+    """The loops of edges that have one triangle only, each against its triangles' sense."""
+    edges = {(corners[place], corners[(place + 1) % 3]) for corners in triangles for place in range(3)}
+    after = {end: start for start, end in edges if (end, start) not in edges}
+    loops: list[tuple[int, ...]] = []
+    while after:
+        loop = [next(iter(after))]
+        # The default: where two holes touch, a loop may miss an edge that the other has used.
+        while (following := after.pop(loop[-1], loop[0])) != loop[0]:
+            loop.append(following)
+        loops.append(tuple(loop))
+    return loops
