@@ -70,5 +70,6 @@ def test_the_ablations_change_what_the_tables_change():
         "concat": {"identity": "concat"},
         "ip_adapter": {"control": "ip_adapter", "injector": "additive"},
         "id_ctrl": {"injector": "additive"},
+        "skin": {"skin": True},
         "full": {},
     }

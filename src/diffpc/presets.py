@@ -141,16 +141,19 @@ PRESETS = {"sdxl": sdxl, "tiny": tiny}
 
 
 def ablations(adapter: AdapterSettings) -> dict[str, AdapterSettings]:
-    """The networks of the paper's Tables 4 and 5, by row, around a full method; the last row is the method itself.
+    """The networks of the paper's Tables 4 and 5, by row, around the paper's full method, and this with skin.
 
     Table 4 changes the identity tokens: local, global, concat. Table 5 changes what they steer: "ip_adapter" is
-    IP-Adapter with a pose ControlNet, "id_ctrl" is ID-Ctrl without ID-Injectors.
+    IP-Adapter with a pose ControlNet, "id_ctrl" is ID-Ctrl without ID-Injectors. None of them is told the
+    reference's skin, which the paper does not know; "skin" is the full method that is.
     """
+    full = replace(adapter, skin=False)
     return {
-        "local": replace(adapter, identity="local"),
-        "global": replace(adapter, identity="global"),
-        "concat": replace(adapter, identity="concat"),
-        "ip_adapter": replace(adapter, control="ip_adapter", injector="additive"),
-        "id_ctrl": replace(adapter, injector="additive"),
-        "full": adapter,
+        "local": replace(full, identity="local"),
+        "global": replace(full, identity="global"),
+        "concat": replace(full, identity="concat"),
+        "ip_adapter": replace(full, control="ip_adapter", injector="additive"),
+        "id_ctrl": replace(full, injector="additive"),
+        "skin": replace(full, skin=True),
+        "full": full,
     }

@@ -16,6 +16,7 @@ COUNTS = {
     "concat": {"id_encoder": 3_674_112},
     "ip_adapter": {"id_injectors": 6_560_640, "id_attention": 340_787_200},
     "id_ctrl": {"id_injectors": 6_560_640},
+    "skin": {"id_ctrl": 1_243_390_400},
     "full": {},
 }
 FULL = {"id_encoder": 272_334_848, "id_ctrl": 1_243_378_880, "id_injectors": 232_515_840}

@@ -1,6 +1,7 @@
 """Ablations: which variants, which directions, and the whole command at toy length."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,10 @@ def test_every_row_of_the_tables_has_a_variant_that_differs_in_one_respect():
     found = variants(tiny().adapter)
     assert {name for rows in ROWS.values() for name in rows} == set(found)
     full = found[FULL]
-    assert full.identity_loss and full.same_person_pairs and full.adapter == tiny().adapter
+    assert (
+        full.identity_loss and full.same_person_pairs and full.adapter == replace(tiny().adapter, skin=False)
+    )
+    assert found["skin"].adapter == replace(full.adapter, skin=True)
     assert not found["no_identity_loss"].identity_loss and found["no_identity_loss"].adapter == full.adapter
     assert not found["no_pairs"].same_person_pairs and found["no_pairs"].identity_loss
     assert found["local"].adapter.identity == "local" and found["id_ctrl"].adapter.injector == "additive"
@@ -50,7 +54,9 @@ def scores(value):
 def test_the_tables_stand_beside_the_papers():
     text = ablation_tables({"local": scores(1.0), FULL: scores(2.0)})
     assert "| local | 1.0 [0.9, 1.1] | 65.2 | same | n/a | 65.5 |  |" in text
-    assert "## Table 6: ID loss" in text and "without" not in text
+    assert "## Table 6: ID loss" in text and "| skin |" not in text
+    text = ablation_tables({"skin": scores(3.0), FULL: scores(2.0)})
+    assert "| with | 3.0 [2.9, 3.1] |  |  | n/a |  |  |" in text.partition("Not in the paper")[2]
 
 
 def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, capsys):

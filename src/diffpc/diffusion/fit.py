@@ -23,7 +23,8 @@ def check_fit(adapter: Mapping[str, Any], unet: UNet2DConditionModel) -> None:
         UsageError: naming the first size that differs.
     """
     with torch.device("meta"):  # only shapes are wanted
-        control, injectors = IDCtrl.from_unet(unet), IDInjectors.from_unet(unet)
+        control = IDCtrl.from_unet(unet, bool(adapter["id_ctrl"].config["skin"]))
+        injectors = IDInjectors.from_unet(unet)
         attention = IDAttention.from_unet(unet) if "id_attention" in adapter else None
     pairs = {
         "width of the text": (adapter["id_encoder"].config["width"], unet.config["cross_attention_dim"]),
