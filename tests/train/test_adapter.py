@@ -32,6 +32,7 @@ def samples(seed, **fixed):
             "tokens_2": tokens,
             "vector": torch.nn.functional.normalize(torch.randn(1, 128, generator=generator), dim=-1),
             "patches": torch.randn(64, 133, generator=generator),
+            "face": torch.ones(16, 16, dtype=torch.uint8),
             "landmarks": CORNERS,
             "kept_global": torch.tensor(True),
             "kept_local": torch.tensor(True),
@@ -184,3 +185,19 @@ def test_only_an_id_ctrl_that_is_told_skin_obeys_it():
     made.networks = replace(made.networks, adapter=replace(made.networks.adapter, control=plain))
     assert torch.equal(made.losses(given)["total"], made.losses(without)["total"])
     assert "vae" not in made.frozen()
+
+
+def test_errors_in_the_face_count_more():
+    made = task()
+    face = torch.zeros(16, 16, dtype=torch.uint8)
+    face[4:12, 4:12] = 1
+    given = batch(1, face=face)
+    plain = made.losses(given)["total"]
+    made.face_weight = 4.0
+    weighted = made.losses(given)["total"]
+    made.face_weight = 1e9
+    alone = made.losses(given)["total"]
+    # 64 of 256 places: the mean weight is (192 + 4 * 64) / 256, and the rest's mean follows from all
+    rest = (plain * 256 - alone * 64) / 192
+    assert torch.allclose(weighted, (192 * rest + 4 * 64 * alone) / (192 + 4 * 64), rtol=1e-4)
+    assert not torch.allclose(weighted, plain)

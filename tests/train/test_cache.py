@@ -16,7 +16,7 @@ from diffpc.photos import read_photos
 from diffpc.pipeline import Control
 from diffpc.presets import tiny
 from diffpc.train import cache as cache_module
-from diffpc.train.cache import Cache, CacheTools, Crew, _index_of, build_cache
+from diffpc.train.cache import Cache, CacheTools, Crew, _index_of, build_cache, face_mask
 from diffpc.train.examine import examine
 from diffpc.train.settings import CacheSettings
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
@@ -300,3 +300,11 @@ def test_skin_is_kept_where_it_is_wanted(photos, tools, tmp_path):
     wanted, found = examine(photos[3], tools.eyes, settings).skin, cached.known_skin()
     assert found.picture.shape == (64, 64, 3) and np.array_equal(found.picture, wanted.picture)
     assert torch.equal(found.points, wanted.points) and torch.equal(found.facing, wanted.facing)
+
+
+def test_the_face_is_told_in_latents():
+    i_3d = torch.zeros(1, 32, 40)
+    i_3d[0, 16, 9] = 0.4
+    wanted = torch.zeros(4, 5, dtype=torch.uint8)
+    wanted[1:4, 0:3] = 1
+    assert torch.equal(face_mask(i_3d, 8)[0], wanted)

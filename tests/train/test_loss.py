@@ -93,3 +93,10 @@ def test_the_gradient_of_the_clean_estimate_reaches_the_prediction(scheduler):
     noise.requires_grad_()
     clean_estimate(noise, z_0, timesteps, scheduler).sum().backward()
     assert (noise.grad < 0).all()
+
+
+def test_a_weight_counts_places():
+    prediction, wanted = torch.zeros(1, 2, 1, 2), torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
+    weight = torch.tensor([[[3.0, 1.0]]])
+    assert diffusion_loss(prediction, wanted, weight).tolist() == [(3 * 5 + 1 * 2) / 4]
+    assert diffusion_loss(prediction, wanted, 7 * weight).tolist() == [(3 * 5 + 1 * 2) / 4]

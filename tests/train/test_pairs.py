@@ -276,6 +276,13 @@ def test_skin_is_the_references_on_the_targets_face(photos, pipeline, tmp_path):
     nobody = PairDataset(photos, cache, tokenizers, replace(ALL, skin_drop=0.0, identity_drop=1.0), 0, model)
     assert not nobody[0]["kept_skin"]
     assert "i_skin" not in PairDataset(photos, cache, tokenizers, ALL)[0]
+    own = PairDataset(photos, cache, tokenizers, replace(ALL, skin_drop=0.0, own_skin=1.0), 0, model)[0]
+    target = cache[int(own["index"])]
+    mine = 2 * dressed(target.known_skin(), target.params(), model, 64, 64).permute(2, 0, 1) - 1
+    known = mine != 0
+    assert (own["i_skin"][~known] == 0).all()
+    assert 0 < (own["i_skin"] - mine)[known].abs().mean() < 0.2
+    assert torch.corrcoef(torch.stack([own["i_skin"][known], mine[known]]))[0, 1] > 0.95
 
 
 def test_a_cache_without_skin_is_refused(photos, caches, pipeline):

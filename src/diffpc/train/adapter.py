@@ -65,6 +65,7 @@ class AdapterTask:
         samples: Callable[[int], Samples],
         identity: IdentityLoss | None = None,
         joint: bool = False,
+        face_weight: float = 1.0,
     ) -> None:
         """Put the parts together.
 
@@ -75,11 +76,12 @@ class AdapterTask:
             identity: the ID loss.
             joint: train UNet and text encoders along. The paper's base is finished; one that is trained from
                 scratch learns faces sooner where it is told how they stand and whose they are.
+            face_weight: how much more an error counts where the samples' face (H, W) is 1.
         """
         self.backbone, self.networks = backbone, networks
         self.samples = samples
         self.identity = identity or IdentityLoss()
-        self.joint = joint
+        self.joint, self.face_weight = joint, face_weight
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The adapter; with a joint training also the base."""
@@ -102,6 +104,9 @@ class AdapterTask:
         used = {name: module for name, module in used.items() if isinstance(module, nn.Module)}
         return used if self.joint else {**self.backbone.networks(), **used}
 
+    def _weight(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "B H W"] | None:
+        return None if self.face_weight == 1 else 1 + (self.face_weight - 1) * batch["face"].float()
+
     @property
     def _told_skin(self) -> bool:
         return bool(self.networks.adapter.control.config["skin"])
@@ -112,7 +117,8 @@ class AdapterTask:
         z_0, noise, timesteps = batch["z_0"].float(), batch["noise"], batch["timestep"]
         z_t = loss.noised(z_0, noise, timesteps, scheduler)
         prediction = self._predict(z_t, batch)
-        diffusion = loss.diffusion_loss(prediction, loss.target(z_0, noise, timesteps, scheduler))
+        wanted = loss.target(z_0, noise, timesteps, scheduler)
+        diffusion = loss.diffusion_loss(prediction, wanted, self._weight(batch))
         if self.networks.judge is None or not self.identity.weight:
             return {"diffusion": diffusion, "total": diffusion}
         clean = loss.clean_estimate(prediction.float(), z_t, timesteps, scheduler)

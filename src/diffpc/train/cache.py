@@ -19,6 +19,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Float16, Float32, UInt8
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import functional
 
 from diffpc.diffusion.backbone import downscale
 from diffpc.errors import InputError, UsageError
@@ -35,7 +36,7 @@ from diffpc.weights import asset, fingerprint, sha256
 INDEX = "cache.json"
 REJECTS = "rejects.jsonl"
 
-_FORMAT = 1
+_FORMAT = 2
 """Counts up when the same photos and settings give other values than before."""
 
 _CONTENTS = "contents"
@@ -66,6 +67,8 @@ class CachedPhoto:
     """Posterior mode of the training picture, times the scaling factor."""
     z_3d: Float16[Tensor, "C h w"]
     """The same of I_3d with the photo's own shape, expression and pose."""
+    face: UInt8[Tensor, "h w"]
+    """1 where the latents show the face and what is next to it, else 0."""
     landmarks: Float32[Tensor, "5 2"]
     """Pixels of the training picture, in the order of `Cache.layout`."""
     crop: UInt8[Tensor, "3 R R"]
@@ -290,10 +293,12 @@ def _rows(photos: list[Examined], tools: CacheTools, settings: CacheSettings) ->
     pictures = torch.stack([to_tensor(photo.picture) for photo in photos])
     renders = torch.stack([(2 * photo.i_3d - 1).expand(3, -1, -1) for photo in photos])
     latents, z_3d = (_encoded(batch, tools.vae) for batch in (pictures, renders))
+    faces = face_mask(torch.stack([photo.i_3d for photo in photos]), downscale(tools.vae))
     rows = [
         {
             "latent": latents[number],
             "z_3d": z_3d[number],
+            "face": faces[number],
             "landmarks": torch.from_numpy(photo.landmarks).float(),
             "crop": torch.from_numpy(photo.features.cut).permute(2, 0, 1),
             "vector": photo.features.global_vector[0].float().cpu(),
@@ -310,6 +315,12 @@ def _rows(photos: list[Examined], tools: CacheTools, settings: CacheSettings) ->
     kept |= dict.fromkeys(("skin", "points", "facing"), settings.skin)
     left_out = {name for name, wanted in kept.items() if not wanted}
     return [{name: value for name, value in row.items() if name not in left_out} for row in rows]
+
+
+def face_mask(i_3d: Float[Tensor, "B H W"], scale: int) -> UInt8[Tensor, "B h w"]:
+    """Where latents show a part of the face, and their neighbours."""
+    seen = functional.max_pool2d((i_3d > 0).float()[:, None], scale)
+    return functional.max_pool2d(seen, 3, stride=1, padding=1)[:, 0].to(torch.uint8)
 
 
 @torch.no_grad()

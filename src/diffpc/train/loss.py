@@ -47,10 +47,15 @@ def clean_estimate(
 
 
 def diffusion_loss(
-    prediction: Float[Tensor, "B C H W"], wanted: Float[Tensor, "B C H W"]
+    prediction: Float[Tensor, "B C H W"],
+    wanted: Float[Tensor, "B C H W"],
+    weight: Float[Tensor, "B H W"] | None = None,
 ) -> Float[Tensor, " B"]:
-    """L_diff of Eq. 18: each image's mean squared error."""
-    return (prediction.float() - wanted.float()).square().mean(dim=(1, 2, 3))
+    """L_diff of Eq. 18: each image's mean squared error, weighted if a weight is given."""
+    errors = (prediction.float() - wanted.float()).square().mean(1)
+    if weight is not None:
+        errors = errors * weight / weight.mean(dim=(1, 2), keepdim=True)
+    return errors.mean(dim=(1, 2))
 
 
 def identity_loss(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
@@ -32,14 +33,15 @@ class _Draws:
     kept_global: bool
     kept_local: bool
     kept_skin: bool
+    own_skin: bool
     kept_adapter: bool
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
     """An endless sequence of pairs; sample and position belong together whoever asks, and in whatever order.
 
-    See `diffpc.train.positions.Samples`. A sample holds, as the cache has them, z_0, z_3d and landmarks of the
-    target, vector and patches (or else crop, in [-1, 1]) of the reference; tokens and tokens_2, timestep, noise,
+    See `diffpc.train.positions.Samples`. A sample holds, as the cache has them, z_0, z_3d, face and landmarks of
+    the target, vector and patches (or else crop, in [-1, 1]) of the reference; tokens and tokens_2, timestep, noise,
     kept_global, kept_local and kept_adapter; and index and reference, the rows of both in the cache. With a face
     model also i_skin, the reference's skin on the target's face in [-1, 1], and kept_skin.
     """
@@ -98,6 +100,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return {
             "z_0": target.latent,
             "z_3d": target.z_3d,
+            "face": target.face,
             "landmarks": target.landmarks,
             "vector": reference.vector,
             **_local(reference),
@@ -108,10 +111,23 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             "kept_global": torch.tensor(draws.kept_global),
             "kept_local": torch.tensor(draws.kept_local),
             "kept_adapter": torch.tensor(draws.kept_adapter),
-            **({} if self.model is None else _skin(reference, target, self.model, draws.kept_skin)),
+            **({} if self.model is None else self._skin(reference, target, draws, generator)),
             "index": torch.tensor(index),
             "reference": torch.tensor(row),
         }
+
+    def _skin(
+        self, reference: CachedPhoto, target: CachedPhoto, draws: _Draws, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """I_skin of the pair; not drawn where it is dropped."""
+        size = target.params().frame[0]
+        picture = torch.zeros(3, size, size)
+        if draws.kept_skin and self.model is not None:
+            skin = (target if draws.own_skin else reference).known_skin()
+            found = dressed(skin, target.params(), self.model, size, size)
+            picture = 2 * found.permute(2, 0, 1) - 1
+            picture = _relit(picture, generator) if draws.own_skin else picture
+        return {"i_skin": picture, "kept_skin": torch.tensor(draws.kept_skin)}
 
     def key(self, position: int) -> str:
         """The photos of a sample, for messages."""
@@ -121,8 +137,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def _draw(self, generator: torch.Generator) -> _Draws:
         """Every choice has a number of its own, so that one setting leaves the other choices as they are."""
         settings = self.settings
-        numbers = torch.rand(11, generator=generator, dtype=torch.float64).tolist()
-        person, target, other, caption, time, text, vector, patches, both, adapter, skin = numbers
+        numbers = torch.rand(12, generator=generator, dtype=torch.float64).tolist()
+        person, target, other, caption, time, text, vector, patches, both, adapter, skin, own = numbers
         own, place = self._target(person, target)
         chosen = self.persons[own][place]
         captions = chosen.captions or ("",)
@@ -135,6 +151,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             kept_global=somebody and vector >= settings.global_drop,
             kept_local=somebody and patches >= settings.local_drop,
             kept_skin=somebody and skin >= settings.skin_drop,
+            own_skin=own < settings.own_skin,
             kept_adapter=adapter >= settings.adapter_drop,
         )
 
@@ -173,18 +190,24 @@ def _local(reference: CachedPhoto) -> dict[str, Tensor]:
     return {"crop": reference.crop.float() / 127.5 - 1}
 
 
-def _skin(reference: CachedPhoto, target: CachedPhoto, model: FaceModel, kept: bool) -> dict[str, Tensor]:
-    """I_skin of the pair; not drawn where it is dropped."""
-    size = target.params().frame[0]
-    picture = torch.zeros(3, size, size)
-    if kept:
-        found = dressed(reference.known_skin(), target.params(), model, size, size)
-        picture = 2 * found.permute(2, 0, 1) - 1
-    return {"i_skin": picture, "kept_skin": torch.tensor(kept)}
+def _relit(picture: Float[Tensor, "3 S S"], generator: torch.Generator) -> Float[Tensor, "3 S S"]:
+    """Another contrast, brightness and tint for a skin in [-1, 1]; what is unknown, 0, stays so."""
+    contrast, brightness, *tint = torch.rand(5, generator=generator).tolist()
+    shift = 0.24 * (brightness - 0.5) + 0.12 * (torch.tensor(tint)[:, None, None] - 0.5)
+    relit = ((0.85 + 0.25 * contrast) * picture + shift).clamp(-1, 1)
+    return torch.where(picture == 0, picture, relit)
 
 
 def _check(settings: PairSettings) -> None:
-    for name in ("text_drop", "global_drop", "local_drop", "identity_drop", "skin_drop", "adapter_drop"):
+    for name in (
+        "text_drop",
+        "global_drop",
+        "local_drop",
+        "identity_drop",
+        "skin_drop",
+        "own_skin",
+        "adapter_drop",
+    ):
         if not 0 <= getattr(settings, name) <= 1:
             raise UsageError(f"{name} is {getattr(settings, name)}, expected a probability, 0 to 1")
     least = 2 if settings.same_person_pairs else 1

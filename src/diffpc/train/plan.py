@@ -151,6 +151,7 @@ def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
             **{name: torch.zeros(latent) for name in ("z_0", "z_3d", "noise", "latents")},
             **{name: torch.ones(count, dtype=torch.bool) for name in flags},
             **{name: torch.zeros(count, 3, pixels * side, pixels * side) for name in ("picture", "i_skin")},
+            "face": torch.zeros(count, side, side, dtype=torch.uint8),
             "timestep": torch.zeros(count, dtype=torch.int64),
             "tokens": tokens,
             "tokens_2": tokens,

@@ -54,7 +54,8 @@ def tiny() -> Recipe:
         ),
         cache=CacheSettings(size=128, patches=True, mirrored=True, pictures=True),
         identity=IdentityLoss(weight=0.0),
-        pairs=PairSettings(text_drop=0.1, density="linear"),
+        pairs=PairSettings(text_drop=0.1, density="linear", own_skin=0.5),
+        face_weight=4.0,
     )
 
 

@@ -125,6 +125,10 @@ class PairSettings:
     """Probability that both are, so that guidance has a "nobody" to push away from; 0 in the paper."""
     skin_drop: float = 0.1
     """Probability that a model that is told the reference's skin is not."""
+    own_skin: float = 0.0
+    """Probability that the skin is the target photo's own, its colours changed a little. Between two photos light and
+    expression differ more than persons do, so that the diffusion loss finds little use for skin; of one photo it is
+    all there is to see."""
     adapter_drop: float = 0.0
     """Probability that the base draws alone; only a joint training can learn from it."""
     timesteps: int = 1000
@@ -166,6 +170,8 @@ class Recipe:
     engine: EngineSettings = field(default_factory=EngineSettings)
     identity: IdentityLoss = field(default_factory=IdentityLoss)
     pairs: PairSettings = field(default_factory=PairSettings)
+    face_weight: float = 1.0
+    """How much more an error counts in L_diff where the target's face is; 1 in the paper."""
     window: int | None = None
     """Side, in latents, of the windows that an autoencoder learns from; None takes whole pictures."""
     previews: int = 4

@@ -86,14 +86,16 @@ def _adapter(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Ad
         judge=Judge(pipeline.vae, tools.embedder, material.cache.layout),
         local=None if recipe.cache.patches else tools.local,
     )
-    samples = _pairs(recipe, pipeline, material)
-    return AdapterTask(_backbone(pipeline), networks, samples, recipe.identity, recipe.stage == "joint")
-
-
-def _pairs(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Callable[[int], PairDataset]:
-    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
     model = pipeline.eyes.model if pipeline.id_ctrl.config["skin"] else None
-    return partial(PairDataset, material.photos, material.cache, tokenizers, recipe.pairs, model=model)
+    samples = partial(_pairs(recipe, pipeline, material), model=model)
+    joint = recipe.stage == "joint"
+    return AdapterTask(_backbone(pipeline), networks, samples, recipe.identity, joint, recipe.face_weight)
+
+
+def _pairs(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> Callable[..., PairDataset]:
+    """seed -> samples; with a face model they hold skin."""
+    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+    return partial(PairDataset, material.photos, material.cache, tokenizers, recipe.pairs)
 
 
 def _backbone(pipeline: DiffPCPipeline) -> Backbone:
