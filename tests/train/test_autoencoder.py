@@ -2,8 +2,17 @@ import torch
 from torch.utils.data import default_collate
 
 from diffpc.diffusion.backbone import build_vae
+from diffpc.faces.embed import load_embedder
 from diffpc.presets import tiny
-from diffpc.train.autoencoder import KL_WEIGHT, POWER_WEIGHT, DecoderTask, EncoderTask, VAETask, drawing_terms
+from diffpc.train.autoencoder import (
+    KL_WEIGHT,
+    POWER_WEIGHT,
+    DecoderTask,
+    EncoderTask,
+    Faces,
+    VAETask,
+    drawing_terms,
+)
 from diffpc.train.loop import Trainer
 from diffpc.train.settings import LoopSettings
 
@@ -92,3 +101,34 @@ def test_drawing_terms_of_a_step():
     terms = drawing_terms(drawn, wanted)
     assert terms["pixels"] == 0.5
     assert torch.allclose(terms["edges"], torch.tensor([1 / 3]))
+
+
+def test_the_decoder_is_told_whose_face_it_draws():
+    embedder = load_embedder("dlib")
+    corners = torch.tensor([[84.0, 60.0], [72.0, 60.0], [44.0, 60.0], [56.0, 60.0], [64.0, 80.0]])
+    pictures = torch.randint(
+        256, (1, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    autoencoder = vae()
+    faces = Faces(corners[None], "eye_corners_nose", embedder, 8.0)
+    task = DecoderTask(autoencoder, pictures, torch.randn(1, 16, 16, 16), 12, faces)
+    sample = task.samples(0)[0]
+    assert sample["picture"].shape == (3, 96, 96)
+    corner = (corners - sample["landmarks"])[0].long().tolist()
+    left, top = corner
+    window = pictures[0, :, top : top + 96, left : left + 96].float() / 127.5 - 1
+    assert torch.equal(sample["picture"], window)
+    assert (sample["landmarks"].mean(0) - 48).abs().max() <= 12  # a latent, and half of one for rounding
+    given = batch(task, 1)
+    terms = task.losses(given)
+    assert torch.allclose(terms["total"], terms["pixels"] + terms["edges"] + 8 * terms["identity"])
+    terms["identity"].mean().backward()
+    assert autoencoder.decoder.conv_in.weight.grad.abs().sum() > 0
+    drawn = autoencoder.decode(given["latents"] / autoencoder.config["scaling_factor"]).sample
+    found, wanted = (
+        embedder.embed(one, given["landmarks"], faces.layout) for one in (drawn, given["picture"])
+    )
+    assert torch.allclose(terms["identity"], 1 - torch.cosine_similarity(found, wanted), atol=1e-5)
+    same = task._identity_loss(given["picture"], given, faces)
+    assert torch.allclose(same, torch.zeros(1), atol=1e-5)
+    assert "embedder" in task.frozen()

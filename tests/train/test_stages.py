@@ -31,7 +31,7 @@ def material(astronaut, tmp_path_factory):
     files = {f"{name}/{n}.jpg": encoded(portrait(astronaut, n)) for name in ("ada", "bob") for n in range(2)}
     photos = read_photos(write_folders(tmp_path_factory.mktemp("data"), files))
     pipeline = frozen_pipeline()
-    settings = CacheSettings(size=64, pictures=True, patches=True)
+    settings = CacheSettings(size=64, pictures=True, patches=True, skin=True)
     tools = CacheTools(pipeline.eyes, pipeline.vae, {})
     return Material(photos, build_cache(photos, tools, settings, tmp_path_factory.mktemp("cache"), print))
 
@@ -61,7 +61,7 @@ def test_every_picture_of_progress_has_the_rows_asked_for(stage, material):
     pipeline = frozen_pipeline()
     samples = task(recipe(stage), pipeline, material).samples(0)
     side = 32 if stage in ("vae", "decoder") else 64
-    columns = {"vae": 2, "decoder": 2, "base": 2}.get(stage, 4)
+    columns = {"vae": 2, "decoder": 2, "base": 2}.get(stage, 5)
     picture = PREVIEWS[stage](pipeline, samples, 2)
     assert picture.shape == (2 * side, columns * side, 3) and picture.std() > 0
 

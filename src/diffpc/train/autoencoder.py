@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -11,7 +12,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from diffpc.diffusion.backbone import downscale
+from diffpc.faces.embed import FaceEmbedder
+from diffpc.train.loss import identity_loss
 from diffpc.train.positions import Drawn
+from diffpc.types import LandmarkLayout
 
 KL_WEIGHT = 1e-4
 """Keeps the posterior from becoming a point; small, or faces blur."""
@@ -102,6 +106,18 @@ class VAETask:
         }
 
 
+@dataclass(frozen=True)
+class Faces:
+    """Where the pictures' faces are, and who looks at them: a face may be sharp and somebody else's."""
+
+    landmarks: Float[Tensor, "N 5 2"]
+    """Pixels of the pictures."""
+    layout: LandmarkLayout
+    embedder: FaceEmbedder
+    weight: float
+    """Of the ID loss, the term of Eq. 20 with the picture itself for reference."""
+
+
 class DecoderTask:
     """The decoder learns to draw from the frozen encoder's latents, in and a little beside their exact place."""
 
@@ -111,6 +127,7 @@ class DecoderTask:
         pictures: UInt8[Tensor, "N 3 H W"],
         latents: Float[Tensor, "N C h w"],
         window: int | None = None,
+        faces: Faces | None = None,
     ) -> None:
         """Set the lesson.
 
@@ -120,8 +137,9 @@ class DecoderTask:
             latents: of the pictures, times the scaling factor.
             window: side of the latent windows that are drawn; all of a picture by default. The decoder is
                 convolutional: half the side costs a quarter and teaches nearly as much.
+            faces: for an ID loss; windows are then about the faces.
         """
-        self.vae, self.pictures, self.latents = vae, pictures, latents
+        self.vae, self.pictures, self.latents, self.faces = vae, pictures, latents, faces
         self.window = window or latents.shape[-1]
         self.parts = decoder_parts(vae)
 
@@ -130,30 +148,61 @@ class DecoderTask:
         return {"decoder": self.parts}
 
     def frozen(self) -> Mapping[str, nn.Module]:
-        """Nothing: the latents are given."""
-        return {}
+        """What looks at faces: the latents are given."""
+        embedder = self.faces.embedder if self.faces else None
+        return {"embedder": embedder} if isinstance(embedder, nn.Module) else {}
 
     def samples(self, seed: int) -> Drawn:
         """A window of a picture and of its latents."""
         return Drawn(seed, self._draw, _name)
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Pixels and edges."""
+        """Pixels, edges and the face."""
         scaled = batch["latents"] / self.vae.config["scaling_factor"]
-        terms = drawing_terms(self.vae.decode(scaled, return_dict=False)[0], batch["picture"])
-        return {**terms, "total": terms["pixels"] + terms["edges"]}
+        drawn = self.vae.decode(scaled, return_dict=False)[0]
+        terms = drawing_terms(drawn, batch["picture"])
+        total = terms["pixels"] + terms["edges"]
+        if self.faces is None:
+            return {**terms, "total": total}
+        identity = self._identity_loss(drawn, batch, self.faces)
+        return {**terms, "identity": identity, "total": total + self.faces.weight * identity}
+
+    def _identity_loss(self, drawn: Tensor, batch: Mapping[str, Tensor], faces: Faces) -> Float[Tensor, " B"]:
+        """1 - cosine of the drawn face's vector and the picture's."""
+        embed, places = faces.embedder.embed, batch["landmarks"]
+        with torch.no_grad():
+            wanted = embed(batch["picture"], places, faces.layout)
+        found = embed(drawn.float(), places, faces.layout)
+        return identity_loss(found, wanted, torch.ones(len(found), device=found.device))
 
     def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:
         """The same random window of a picture, in [-1, 1], and of its latents."""
         index = torch.randint(len(self.pictures), (), generator=generator)
-        top, left = _corner(self.latents.shape[-1], self.window, generator)
+        top, left = self._corner(index, generator)
         latents = self.latents[index, :, top : top + self.window, left : left + self.window].float()
         return {
             "index": index,
             "picture": _window(self.pictures[index], downscale(self.vae), top, left, self.window),
             # Generated latents are never quite those of a photo.
             "latents": latents + 0.05 * torch.randn(latents.shape, generator=generator),
+            **self._landmarks(index, top, left),
         }
+
+    def _corner(self, index: Tensor, generator: torch.Generator) -> tuple[int, int]:
+        """Of a window anywhere, or within a latent of the face's middle."""
+        if self.faces is None:
+            return _corner(self.latents.shape[-1], self.window, generator)
+        middle = self.faces.landmarks[index].mean(0) / downscale(self.vae)
+        corner = middle - self.window / 2 + 2 * torch.rand(2, generator=generator) - 1
+        left, top = corner.round().clamp(0, self.latents.shape[-1] - self.window).long().tolist()
+        return top, left
+
+    def _landmarks(self, index: Tensor, top: int, left: int) -> dict[str, Tensor]:
+        """Pixels of the window."""
+        if self.faces is None:
+            return {}
+        corner = torch.tensor([left, top]) * downscale(self.vae)
+        return {"landmarks": self.faces.landmarks[index] - corner}
 
 
 def decoder_parts(vae: AutoencoderKL) -> nn.ModuleList:

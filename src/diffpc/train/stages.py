@@ -15,7 +15,7 @@ from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.train.adapter import AdapterTask, Judge, Networks
 from diffpc.train.align import AlignTask, Reader
-from diffpc.train.autoencoder import DecoderTask, VAETask, decoder_parts
+from diffpc.train.autoencoder import DecoderTask, Faces, VAETask, decoder_parts
 from diffpc.train.base import BaseTask
 from diffpc.train.cache import Cache
 from diffpc.train.loop import Task
@@ -62,8 +62,10 @@ def _vae(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> VAETas
 
 
 def _decoder(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> DecoderTask:
-    cache = material.cache
-    return DecoderTask(pipeline.vae, cache.column("picture"), cache.column("latent"), recipe.window)
+    cache, weight = material.cache, recipe.identity.weight
+    faces = Faces(cache.column("landmarks"), cache.layout, pipeline.eyes.tools.embedder, weight)
+    pictures, latents = cache.column("picture"), cache.column("latent")
+    return DecoderTask(pipeline.vae, pictures, latents, recipe.window, faces if weight else None)
 
 
 def _base(recipe: Recipe, pipeline: DiffPCPipeline, material: Material) -> BaseTask:
