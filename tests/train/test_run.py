@@ -73,7 +73,7 @@ def test_a_run_leaves_checkpoints_a_log_pictures_and_curves(places):
     assert any("1 person with a single photo left out" in line for line in said)
     pictures = sorted((places.output / "previews").iterdir())
     assert [picture.stem for picture in pictures] == ["0000000004", "0000000008"]
-    assert read_image(pictures[0]).shape == (128, 4 * 128, 3)
+    assert read_image(pictures[0]).shape == (128, 5 * 128, 3)
     assert list((places.output / "tensorboard").rglob("events.out.*"))
 
 
