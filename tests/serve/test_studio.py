@@ -12,6 +12,7 @@ from diffpc.errors import InputError, UsageError
 from diffpc.face3d.pose import Angles
 from diffpc.images import decode_image
 from diffpc.serve.jobs import Busy, Status, Step, Unknown
+from diffpc.serve.note import Making
 from diffpc.serve.painter import LocalPainter, Outcome, Watcher
 from diffpc.serve.request import Limits, Photo, PortraitRequest, Wish
 from diffpc.serve.studio import Studio
@@ -23,6 +24,7 @@ class Slow:
     """A painter that draws nothing and waits where a test wants it to; the queue is what is tested."""
 
     default_size, defaults, notes, eyes = (128, 128), {}, (), None
+    making = Making("tiny", None, "cpu", "float32", {}, (), {})
 
     def __init__(self) -> None:
         self.go = threading.Event()

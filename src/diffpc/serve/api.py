@@ -20,7 +20,15 @@ from diffpc.images import encode_png
 from diffpc.serve import models
 from diffpc.serve.jobs import FINISHED, Busy, Status, Unknown
 from diffpc.serve.metrics import registry_of
-from diffpc.serve.models import ErrorOut, HealthOut, IdentityOut, JobOut, PortraitOut, StatusOut
+from diffpc.serve.models import (
+    ErrorOut,
+    HealthOut,
+    IdentityOut,
+    JobOut,
+    PortraitOut,
+    StatusOut,
+    StylesOut,
+)
 from diffpc.serve.reading import Invalid, Reader, TooLarge, WrongType
 from diffpc.serve.studio import Studio
 
@@ -106,6 +114,11 @@ def _portraits(studio: Studio) -> APIRouter:
         with reader.place():
             name = studio.submit(await reader.portrait(request, studio))
         return JobOut(id=name, status=f"/v1/jobs/{name}", events=f"/v1/jobs/{name}/events")
+
+    @router.get("/styles", responses=_errors(401, 429))
+    async def styles() -> StylesOut:
+        """The styles that the operator offers; a request without one is drawn in none of them."""
+        return StylesOut(styles=list(studio.painter.making.styles))
 
     @router.post(
         "/identities",

@@ -62,6 +62,7 @@ class Options(_Strict):
         Field(max_length=64, description="blendshape -> 0 to 1, on a relaxed face"),
     ] = {}
     prompt: Annotated[str, Field(max_length=10_000)] = ""
+    style: Annotated[Name | None, Field(description="one of GET /v1/styles")] = None
     steps: Annotated[int | None, Field(ge=1, le=1000)] = None
     guidance: Annotated[float | None, Field(ge=1, le=30)] = None
     strength: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -99,6 +100,12 @@ class IdentityOut(BaseModel):
 
     id: str
     expires_in: Annotated[float, Field(description="seconds after its last use")]
+
+
+class StylesOut(BaseModel):
+    """What a portrait may look like."""
+
+    styles: Annotated[list[str], Field(description="names for a request's style")]
 
 
 class JobOut(BaseModel):

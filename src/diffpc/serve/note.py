@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from diffpc.images import encode_png
 from diffpc.pipeline import Portrait
 from diffpc.provenance import Provenance, png_metadata
 from diffpc.serve.request import Photo, PortraitRequest
 from diffpc.types import Image
+
+Mark: TypeAlias = tuple[str, str]
+"""A file's name without folders, and its sha256."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,22 @@ class Making:
 
     model: str
     base: str | None
-    lora: tuple[Path, ...]
     device: str
     dtype: str
-    weights: dict[str, str]
-    """Weight file -> sha256."""
+    hashes: dict[str, str]
+    """Weight file -> sha256, of model and base."""
+    lora: tuple[Mark, ...]
+    """LoRA files of every portrait that is in no style."""
+    styles: dict[str, tuple[Mark, ...]]
+    """Style -> its LoRA files."""
+
+    def loras(self, style: str | None) -> tuple[Mark, ...]:
+        """The LoRA files that a style is drawn with; None: no style."""
+        return self.lora if style is None else self.styles[style]
+
+    def weights(self, style: str | None) -> dict[str, str]:
+        """All weight files that a style is drawn with: name -> sha256, as `diffpc generate` names them."""
+        return self.hashes | {f"lora/{name}": digest for name, digest in self.loras(style)}
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,9 @@ class Signed:
 def signed(image: Image, portrait: Portrait, request: PortraitRequest, making: Making) -> Signed:
     """The portrait with its final picture, and as a PNG."""
     settings = recorded(request, portrait, making)
-    provenance = Provenance(version("diffpc"), portrait.prompt, portrait.seed, settings, making.weights)
+    provenance = Provenance(
+        version("diffpc"), portrait.prompt, portrait.seed, settings, making.weights(request.style)
+    )
     return Signed(replace(portrait, image=image), encode_png(image, png_metadata(provenance)))
 
 
@@ -49,7 +65,6 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
     have no option in `diffpc generate`: scores get an entry of their own, which it refuses to replay.
     """
     wish, drawn = request.wish, portrait.settings
-    lora_hashes = {name.removeprefix("lora/"): value for name, value in making.weights.items()}
     expression = _mark(wish.expression) if isinstance(wish.expression, Photo) else wish.expression
     record: dict[str, Any] = {
         "reference": [_mark(photo) for photo in request.references],
@@ -59,7 +74,7 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
         "place": [wish.place.x, wish.place.y, wish.place.size] if wish.place else None,
         "model": _portable(making.model),
         "base": _portable(making.base),
-        "lora": [[path.name, lora_hashes[path.name]] for path in making.lora],
+        "lora": [list(mark) for mark in making.loras(request.style)],
         "steps": drawn.steps,
         "guidance": drawn.guidance,
         "strength": drawn.strength,

@@ -116,6 +116,7 @@ class Reader:
                 place=Placement(place.x, place.y, place.size) if place else None,
             ),
             prompt=options.prompt,
+            style=options.style,
             steps=options.steps,
             guidance=options.guidance,
             strength=options.strength,

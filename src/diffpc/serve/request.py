@@ -67,6 +67,8 @@ class PortraitRequest:
     wish: Wish = Wish()
     prompt: str = ""
     """Everything that is not the face."""
+    style: str | None = None
+    """Name of one that the operator offers."""
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None

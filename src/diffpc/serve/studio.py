@@ -15,6 +15,7 @@ from diffpc.serve.identities import Identities
 from diffpc.serve.jobs import Busy, Job, Jobs, Result, Status, Step
 from diffpc.serve.painter import Make, Outcome, Painter, compatible
 from diffpc.serve.request import Limits, Photo, PortraitRequest, check_request, drawing
+from diffpc.serve.styles import check_style
 from diffpc.serve.wanted import identify
 from diffpc.types import Face
 
@@ -135,6 +136,7 @@ class Studio:
         """
         check_request(request, self.limits)
         if self._painter is not None:
+            check_style(request.style, self._painter.making.styles)
             size = self._painter.default_size
             check_settings(drawing(request, self._painter.defaults, size), size)
         return self.jobs.add(request, self.retry_after)

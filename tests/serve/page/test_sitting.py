@@ -13,6 +13,7 @@ from diffpc.face3d.predict import Placement
 from diffpc.images import encode_png
 from diffpc.presets import tiny
 from diffpc.provenance import Provenance, png_metadata
+from diffpc.serve.note import Making
 from diffpc.serve.page import replaying
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
 from diffpc.serve.page.ordering import ordered, scores_of, wished
@@ -187,6 +188,19 @@ def test_a_replay_says_which_photos_are_needed(look: Look) -> None:
     assert "drop me.jpg under “Who”, and you.jpg" in replaying.said("old.png", missing)
 
 
+def test_a_replay_finds_the_style_of_its_lora_files() -> None:
+    ink, wood, own = (("ink.safetensors", "1" * 64), ("wood.safetensors", "2" * 64), ("own", "3" * 64))
+    making = Making("tiny", None, "cpu", "float32", {}, (own,), {"ink": (ink,), "both": (ink, wood)})
+
+    def found(*lora: tuple[str, str]) -> tuple[str | None, str]:
+        return replaying.styled(replaying.read(png_of("1" * 64, lora=lora), "old.png"), making)
+
+    assert [found(ink), found(ink, wood), found(own)] == [("ink", ""), ("both", ""), (None, "")]
+    assert found(wood)[0] is None and "drawn with wood.safetensors, which is no style here" in found(wood)[1]
+    assert "drawn with no LoRA" in found()[1]
+    assert "look different. A PNG names" in replaying.said("old.png", ["me.jpg under “Who”"], found()[1])
+
+
 def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> None:
     scores = {"jawOpen": 0.4, "mouthSmileLeft": 0.8}
     again = replaying.read(png_of("1" * 64, scores=scores), "old.png")
@@ -205,6 +219,7 @@ def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> No
         {"scores": {"jawOpen": "wide"}},
         {"expression": 3},
         {"strength": 1e300},
+        {"lora": [["ink.safetensors", 1]]},
     ],
 )
 def test_a_record_of_another_form_is_refused_in_words(change: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,6 +17,9 @@ CONSENT = (
 )
 
 LOADING = "The model is loading ..."
+
+NO_STYLE = ""
+"""Value of the dropdown where no style is chosen."""
 
 SECONDS = 3600
 """How long a visitor's photos are kept after the last event."""
@@ -63,6 +66,8 @@ class Parts:
     sliders: tuple[gr.Slider, ...]
     """Those of the pose, then those of the expression, in the order of their classes."""
     prompt: gr.Textbox
+    style: gr.Dropdown
+    """Hidden where the operator offers none."""
     strength: gr.Slider
     steps: gr.Slider
     guidance: gr.Slider
@@ -111,6 +116,11 @@ def expression_choices(
 def pose_choices(photo: str | None) -> list[tuple[str, str]]:
     """What the pose can start from."""
     return _choices(list(POSES), photo)
+
+
+def style_choices(names: Iterable[str]) -> list[tuple[str, str]]:
+    """What a portrait may be drawn in."""
+    return [("No style", NO_STYLE), *((name, name) for name in names)]
 
 
 def _choices(names: Sequence[str], photo: str | None) -> list[tuple[str, str]]:
@@ -173,6 +183,9 @@ def _what(found: dict[str, Any]) -> None:
         _title("All the rest", "Clothes, light, place, style.")
         found["prompt"] = gr.Textbox(
             "a portrait photo, a blue background", label="Prompt", lines=2, max_lines=6, elem_id="prompt"
+        )
+        found["style"] = gr.Dropdown(
+            style_choices(()), value=NO_STYLE, label="Style", elem_id="style", visible=False, filterable=False
         )
         found["strength"] = _number("Strength of the identity", (0.0, 2.0), 1.0, 0.05)
         with gr.Accordion("Steps, seed, count", open=False, elem_id="more"):

@@ -15,7 +15,7 @@ from diffpc.pipeline import PortraitSettings
 from diffpc.serve.page import show
 from diffpc.serve.page.canvas import drawn
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
-from diffpc.serve.page.layout import Parts, expression_choices, pose_choices
+from diffpc.serve.page.layout import Parts, expression_choices, pose_choices, style_choices
 from diffpc.serve.page.sitting import (
     PHOTO,
     REFERENCE,
@@ -81,7 +81,7 @@ class Posing:
         """Connect the components."""
         parts, outputs = self.parts, self.outputs
         inputs: set[Block] = {parts.sitting, *parts.sliders}
-        extra = [parts.model, parts.steps, parts.guidance, parts.count]
+        extra = [parts.model, parts.style, parts.steps, parts.guidance, parts.count]
         page.load(self.open, None, [*outputs, *extra], **QUIET)
         parts.who.upload(self.add_references, inputs, outputs, **QUIET)
         parts.people.click(self.press_person, inputs, outputs, **QUIET)
@@ -117,9 +117,10 @@ class Posing:
         """What else depends on the model and the operator."""
         parts, limits, painter = self.parts, self.studio.limits, self.studio.painter
         width, height = painter.default_size
-        own = PortraitSettings(**painter.defaults)
+        own, styles = PortraitSettings(**painter.defaults), painter.making.styles
         return {
             parts.model: f"<p>draws {width} x {height} px</p>",
+            parts.style: gr.update(choices=style_choices(styles), visible=bool(styles)),
             parts.steps: gr.update(maximum=limits.steps, value=own.steps),
             parts.guidance: gr.update(value=own.guidance),
             parts.count: gr.update(maximum=limits.count),

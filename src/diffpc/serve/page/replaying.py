@@ -11,6 +11,7 @@ from diffpc.errors import InputError
 from diffpc.face3d.predict import Placement
 from diffpc.face3d.presets import EXPRESSIONS
 from diffpc.provenance import settings_in
+from diffpc.serve.note import Making
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, within
 from diffpc.serve.page.sitting import REPLAYED, Look, Photo, Sitting, Source, with_source
 
@@ -19,7 +20,7 @@ Sliders: TypeAlias = tuple[PoseSliders, ExpressionSliders]
 
 @dataclass(frozen=True)
 class Mark:
-    """A photo that the record names."""
+    """A photo, or a LoRA file, that the record names."""
 
     name: str
     digest: str
@@ -39,6 +40,7 @@ class Again:
     """Yaw, pitch, roll in degrees."""
     place: tuple[float, ...] | None
     scores: dict[str, float] = field(default_factory=dict[str, float])
+    lora: tuple[Mark, ...] = ()
 
 
 def read(data: bytes, name: str) -> Again:
@@ -64,6 +66,7 @@ def read(data: bytes, name: str) -> Again:
             expression=_expression(old["expression"]),
             pose=_three(old["pose"]),
             place=_three(old["place"]),
+            lora=tuple(_mark(one) for one in old.get("lora", [])),
             scores={str(key): _float(value) for key, value in dict(old.get("scores", {})).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -94,14 +97,28 @@ def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Slide
     return sitting, (posing, sitting.expression.start.expression), tuple(missing)
 
 
-def said(name: str, missing: Sequence[str]) -> str:
-    """What a visitor reads after a replay."""
+def styled(again: Again, making: Making) -> tuple[str | None, str]:
+    """The style that draws with a record's LoRA files, None for no style; and what to say if there is none."""
+    wanted = [mark.digest for mark in again.lora]
+    for style in (None, *making.styles):
+        if [digest for _, digest in making.loras(style)] == wanted:
+            return style, ""
+    files = ", ".join(mark.name for mark in again.lora) or "no LoRA"
+    return None, f" It was drawn with {files}, which is no style here: the portrait will look different."
+
+
+def said(name: str, missing: Sequence[str], remark: str = "") -> str:
+    """What a visitor reads after a replay.
+
+    Args:
+        name: of the PNG.
+        missing: photos that must be given.
+        remark: from `styled`.
+    """
+    text = f"The settings of {name} are back in the controls.{remark}"
     if not missing:
-        return f"The settings of {name} are back in the controls."
-    return (
-        f"The settings of {name} are back in the controls. A PNG names its photos but does not hold them: "
-        f"drop {', and '.join(missing)}."
-    )
+        return text
+    return f"{text} A PNG names its photos but does not hold them: drop {', and '.join(missing)}."
 
 
 def _posing(again: Again, look: Look) -> PoseSliders:
