@@ -29,7 +29,7 @@ from diffpc.serve.models import (
     StatusOut,
     StylesOut,
 )
-from diffpc.serve.reading import Invalid, Reader, TooLarge, WrongType
+from diffpc.serve.reading import FILES, PERSON, Invalid, Reader, TooLarge, WrongType
 from diffpc.serve.studio import Studio
 
 EVENT_PAUSE = 0.1
@@ -127,11 +127,12 @@ def _portraits(studio: Studio) -> APIRouter:
         openapi_extra=_body(models.IdentityIn, models.ConsentIn),
     )
     async def identify(request: Request) -> IdentityOut:
-        """Make an identity of photos of one person, to ask for many portraits with; it is held in memory only."""
+        """Make an identity of photos of one person, or of the file that `diffpc identity create` made of them, to
+        ask for many portraits with; it is held in memory only."""
         _ = studio.painter  # while the model is loading: at once, before photos are read
         with reader.place():
-            identity = await anyio.to_thread.run_sync(studio.identify, await reader.references(request))
-        return IdentityOut(id=studio.identities.add(identity), expires_in=studio.limits.identity_seconds)
+            known = await anyio.to_thread.run_sync(studio.identify, await reader.person(request))
+        return IdentityOut(id=studio.identities.add(known), expires_in=studio.limits.identity_seconds)
 
     @router.delete("/identities/{name}", status_code=204, responses=_errors(401, 404, 422))
     async def forget(name: JobId) -> None:
@@ -244,8 +245,8 @@ def _body(
 ) -> dict[str, Any]:
     """The bodies that `reading.Reader` takes, for OpenAPI: FastAPI would read them whole before any limit."""
     files = {"references": {"type": "array", "items": {"type": "string", "format": "binary"}}}
-    if options is models.Options:
-        files |= {name: {"type": "string", "format": "binary"} for name in ("target", "expression_photo")}
+    single = FILES[1:] if options is models.Options else PERSON[1:]
+    files |= {name: {"type": "string", "format": "binary"} for name in single}
     form = {
         "type": "object",
         "required": ["options"],

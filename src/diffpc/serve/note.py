@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from diffpc.images import encode_png
 from diffpc.pipeline import Portrait
 from diffpc.provenance import Provenance, png_metadata
-from diffpc.serve.request import Photo, PortraitRequest
+from diffpc.serve.request import Mark, Origin, Photo, PortraitRequest
 from diffpc.types import Image
-
-Mark: TypeAlias = tuple[str, str]
-"""A file's name without folders, and its sha256."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +61,11 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
     Names only, no folders: whoever gets the picture can read it. Blendshape scores, and a face given as parameters,
     have no option in `diffpc generate`: scores get an entry of their own, which it refuses to replay.
     """
-    wish, drawn = request.wish, portrait.settings
+    wish, drawn, origin = request.wish, portrait.settings, request.made_of or Origin()
     expression = _mark(wish.expression) if isinstance(wish.expression, Photo) else wish.expression
     record: dict[str, Any] = {
-        "reference": [_mark(photo) for photo in request.references],
+        "reference": [list(mark) for mark in origin.photos],
+        "identity": list(origin.file) if origin.file else None,
         "target": _mark(wish.target) if wish.target else None,
         "expression": expression,
         "pose": [wish.pose.yaw, wish.pose.pitch, wish.pose.roll] if wish.pose else None,
@@ -79,7 +77,7 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
         "guidance": drawn.guidance,
         "strength": drawn.strength,
         "size": drawn.size,
-        "face": request.references[0].face if request.references else None,
+        "face": origin.faces[0] if origin.faces else None,
         "target_face": wish.target.face if wish.target else None,
         "device": making.device,
         "dtype": making.dtype,

@@ -9,7 +9,7 @@ from pathlib import Path
 from diffpc.errors import UsageError
 from diffpc.loras import activate, adapter_names
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.serve.note import Mark
+from diffpc.serve.request import Mark
 from diffpc.weights import sha256
 
 _NAME = re.compile(r"\w[\w -]{0,39}")

@@ -17,8 +17,11 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from diffpc.loading import load_pipeline
+from diffpc.identity_file import save_identity
+from diffpc.loading import load_eyes, load_pipeline
+from diffpc.person import gathered
 from diffpc.provenance import read_settings, settings_in
+from diffpc.types import Image
 from diffpc.weights import sha256
 from tests.pipelines import write_lora
 
@@ -176,6 +179,30 @@ def test_a_style_is_chosen_by_name(page: Page, ink: Path, astronaut_path: Path, 
     page.get_by_role("button", name="Draw a portrait again").click()
     page.set_input_files("#drop-a-png-of-diff-pc input", tmp_path / "it.png")
     expect(style).to_have_value("ink wash")
+
+
+def test_an_encrypted_identity_file_stands_for_photos(page: Page, astronaut: Image, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="the extra identity is not installed")
+    file, eyes = tmp_path / "me.identity.safetensors", load_eyes()
+    save_identity(gathered([astronaut], ["astronaut.jpg"], eyes), eyes, file, "open sesame")
+    expect(page.get_by_label("Passphrase")).to_have_count(0)
+    page.set_input_files("#drop-photos-of-the-person input", file)
+    passphrase = page.get_by_label("Passphrase of me.identity.safetensors")
+    passphrase.fill("open barley")
+    page.get_by_role("button", name="Open the file").click()
+    expect(page.locator("#who .note[role=alert]")).to_contain_text("check the passphrase")
+    expect(passphrase).to_have_value("")
+    passphrase.fill("open sesame")
+    passphrase.press("Enter")
+    expect(page.get_by_role("button", name="Remove me.identity.safetensors")).to_be_visible()
+    expect(passphrase).to_have_count(0)
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    page.get_by_role("button", name="Draw the portrait").click()
+    with page.expect_download() as event:
+        page.get_by_role("link", name="Download").click()
+    event.value.save_as(tmp_path / "it.png")
+    settings = read_settings(tmp_path / "it.png").settings
+    assert (settings["reference"], settings["identity"]) == ([], [file.name, sha256(file)])
 
 
 def test_a_photo_that_cannot_be_used_is_said_beside_it(page: Page, tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
 """One visitor's photos and choices, on a real photo: what starts from where, and what is asked of the service."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from diffpc import sealed
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement
+from diffpc.identity_file import save_identity
 from diffpc.images import encode_png
+from diffpc.person import gathered
 from diffpc.presets import tiny
 from diffpc.provenance import Provenance, png_metadata
+from diffpc.serve.identity_files import IdentityFile
 from diffpc.serve.note import Making
 from diffpc.serve.page import replaying
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
@@ -27,10 +32,11 @@ from diffpc.serve.page.sitting import (
     Sitting,
     opened,
     with_face,
+    with_file,
     with_references,
     with_source,
 )
-from diffpc.serve.request import Wish
+from diffpc.serve.request import Origin, Wish
 from diffpc.weights import sha256
 
 
@@ -140,6 +146,64 @@ def test_scores_are_the_inverse_of_an_expression(look: Look) -> None:
     scores = {"jawOpen": 0.4, "mouthSmileLeft": 0.8}
     found = scores_of(look.eyes.model.expressed(scores), look.eyes.model)
     assert found == pytest.approx(scores, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def file(look: Look, photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> IdentityFile:
+    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
+    save_identity(gathered([photo.image], [photo.name], look.eyes), look.eyes, path)
+    return IdentityFile(path.name, path.read_bytes())
+
+
+def test_an_identity_file_takes_the_place_of_photos(
+    sitting: Sitting, file: IdentityFile, photo: Photo, look: Look
+) -> None:
+    """It is the person whom its photo showed, with that pose and expression."""
+    filed = with_file(sitting, file, look)
+    assert (filed.references, filed.sliders) == ((), sitting.sliders)
+    assert torch.equal(filed.identity.shape, sitting.identity.shape)
+    request = ordered(filed, filed.sliders, look)
+    assert (request.references, request.wish, request.made_of) == ((), Wish(), Origin(file=file.mark))
+    assert request.identity is not None and torch.equal(
+        request.identity.params.camera, sitting.identity.camera
+    )
+    back = with_references(filed, [photo], look)
+    assert back.filed is None and len(back.references) == 1
+    assert with_references(filed, [], look).filed is None
+
+
+def test_a_files_own_expression_under_a_photos_pose_is_given_whole(
+    sitting: Sitting, file: IdentityFile, photo: Photo, look: Look
+) -> None:
+    """There is no photo of the expression to name."""
+    posed = with_source(with_file(sitting, file, look), look.read(photo), "pose")
+    wish = wished(posed, posed.sliders, look)
+    assert wish.target is None and wish.params is not None
+    assert torch.equal(wish.params.expression, posed.expression.start.params.expression)
+    assert torch.equal(wish.params.rotation, posed.pose.start.params.rotation)
+
+
+def test_an_encrypted_file_waits_for_its_passphrase(sitting: Sitting, file: IdentityFile, look: Look) -> None:
+    pytest.importorskip("cryptography", reason="the extra identity is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealed, "COST", sealed.COSTS[0])
+        secret = IdentityFile("me.safetensors", sealed.seal(file.data, "open sesame"))
+    waiting = with_file(sitting, secret, look)
+    assert waiting.locked == secret and waiting.references == sitting.references
+    with pytest.raises(InputError, match="check the passphrase"):
+        with_file(waiting, replace(secret, passphrase="open barley"), look)
+    opened_file = with_file(waiting, replace(secret, passphrase="open sesame"), look)
+    assert opened_file.locked is None and opened_file.filed is not None
+    assert opened_file.filed.mark == secret.mark
+    assert "sesame" not in repr(opened_file)
+
+
+def test_a_replay_says_which_identity_file_is_needed(
+    sitting: Sitting, file: IdentityFile, look: Look
+) -> None:
+    again = replaying.read(png_of("1" * 64, reference=[], identity=list(file.mark)), "old.png")
+    assert replaying.returned(again, sitting, look)[2] == ("me.safetensors under “Who”",)
+    assert replaying.returned(again, with_file(sitting, file, look), look)[2] == ()
 
 
 def test_an_order_needs_a_person(look: Look) -> None:

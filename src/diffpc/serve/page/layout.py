@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from diffpc.identity_file import SUFFIX
+from diffpc.serve.identity_files import MAX_PASSPHRASE
 from diffpc.serve.page import show
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, step_of
 from diffpc.serve.page.sitting import PHOTO, POSES, REFERENCE, REPLAYED
@@ -56,6 +58,9 @@ class Parts:
     consent: gr.Checkbox
     who: gr.HTML
     people: gr.HTML
+    passphrase: gr.Textbox
+    unlock: gr.Button
+    """Both hidden until an encrypted identity file is dropped."""
     who_note: gr.HTML
     pose_start: gr.Radio
     expression_start: gr.Radio
@@ -153,11 +158,23 @@ def _header(found: dict[str, Any]) -> None:
 
 def _who(found: dict[str, Any]) -> None:
     with gr.Column(elem_classes="card", elem_id="who"):
-        _title("Who", "One or several photos of the same person.")
+        _title("Who", "One or several photos of the same person, or an identity file.")
         found["who"] = _drop(
-            "Photos of the person", "Drop, or choose files. JPEG, PNG, WebP ...", multiple=True
+            "Photos of the person",
+            "Drop, or choose files. JPEG, PNG, WebP ..., or .safetensors",
+            accept=f"{_PHOTOS},{SUFFIX}",
+            multiple=True,
         )
         found["people"] = _buttons("people")
+        with gr.Row(elem_classes="actions", elem_id="locked"):
+            found["passphrase"] = gr.Textbox(
+                label="Passphrase",
+                type="password",
+                visible=False,
+                elem_id="passphrase",
+                max_length=MAX_PASSPHRASE,
+            )
+            found["unlock"] = gr.Button("Open the file", visible=False, elem_id="unlock")
         found["who_note"] = _note()
 
 
@@ -200,7 +217,9 @@ def _what(found: dict[str, Any]) -> None:
             found["stop"] = gr.Button("Stop", elem_id="stop", visible=False)
         found["draw_note"] = _note()
         with gr.Accordion("Draw a portrait again", open=False, elem_id="again"):
-            found["replay"] = _drop("A PNG of Diff-PC", "its settings return to the controls", png=True)
+            found["replay"] = _drop(
+                "A PNG of Diff-PC", "its settings return to the controls", accept="image/png"
+            )
             found["replay_note"] = _note()
 
 
@@ -208,9 +227,9 @@ def _title(text: str, hint: str) -> None:
     gr.HTML(f'<h2>{text}</h2><p class="lead">{hint}</p>', apply_default_css=False)
 
 
-def _drop(label: str, hint: str, multiple: bool = False, png: bool = False) -> gr.HTML:
+def _drop(label: str, hint: str, accept: str = _PHOTOS, multiple: bool = False) -> gr.HTML:
     many = " multiple" if multiple else ""
-    text = _DROP.format(label=label, hint=hint, multiple=many, accept="image/png" if png else _PHOTOS)
+    text = _DROP.format(label=label, hint=hint, multiple=many, accept=accept)
     load = "studio.drop(element, tokens => trigger('upload', {tokens}));"
     name = "-".join(label.lower().split())
     return gr.HTML(text, js_on_load=load, apply_default_css=False, elem_id=f"drop-{name}", min_width=80)

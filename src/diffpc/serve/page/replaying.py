@@ -20,7 +20,7 @@ Sliders: TypeAlias = tuple[PoseSliders, ExpressionSliders]
 
 @dataclass(frozen=True)
 class Mark:
-    """A photo, or a LoRA file, that the record names."""
+    """A photo, an identity file or a LoRA file that the record names."""
 
     name: str
     digest: str
@@ -41,6 +41,8 @@ class Again:
     place: tuple[float, ...] | None
     scores: dict[str, float] = field(default_factory=dict[str, float])
     lora: tuple[Mark, ...] = ()
+    identity: Mark | None = None
+    """An identity file, instead of references."""
 
 
 def read(data: bytes, name: str) -> Again:
@@ -66,6 +68,7 @@ def read(data: bytes, name: str) -> Again:
             expression=_expression(old["expression"]),
             pose=_three(old["pose"]),
             place=_three(old["place"]),
+            identity=_mark(old["identity"]) if old.get("identity") else None,
             lora=tuple(_mark(one) for one in old.get("lora", [])),
             scores={str(key): _float(value) for key, value in dict(old.get("scores", {})).items()},
         )
@@ -85,6 +88,8 @@ def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Slide
         UsageError: if the model cannot show the expression.
     """
     missing = [f"{mark.name} under “Who”" for mark in again.references if not _find(sitting, mark)]
+    if again.identity and not (sitting.filed and sitting.filed.mark[1] == again.identity.digest):
+        missing.append(f"{again.identity.name} under “Who”")
     target, expression = (_found(sitting, mark, look) for mark in (again.target, _photo_of(again)))
     if again.target and not target:
         missing.append(f"{again.target.name} as the target photo")
@@ -118,7 +123,7 @@ def said(name: str, missing: Sequence[str], remark: str = "") -> str:
     text = f"The settings of {name} are back in the controls.{remark}"
     if not missing:
         return text
-    return f"{text} A PNG names its photos but does not hold them: drop {', and '.join(missing)}."
+    return f"{text} A PNG names its files but does not hold them: drop {', and '.join(missing)}."
 
 
 def _posing(again: Again, look: Look) -> PoseSliders:
