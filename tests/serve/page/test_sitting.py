@@ -11,7 +11,8 @@ from diffpc import sealed
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.pose import Angles
-from diffpc.face3d.predict import Placement
+from diffpc.face3d.predict import Placement, posed
+from diffpc.face3d.written import written
 from diffpc.identity_file import save_identity
 from diffpc.images import encode_png
 from diffpc.person import gathered
@@ -273,10 +274,29 @@ def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> No
     assert wished(found, sliders, look).scores == scores
 
 
+def test_a_replayed_3d_face_is_asked_for_again_exactly(sitting: Sitting, look: Look) -> None:
+    """As long as its sliders are left alone."""
+    params = posed(look.eyes.model, Angles(1 / 3, 1 / 7, 0.0))
+    params = params.with_expression_of(look.eyes.model.expressed({"jawOpen": 1 / 3}))
+    again = replaying.read(png_of("1" * 64, pose=None, place=None, params=written(params)), "old.png")
+    found, sliders, _ = replaying.returned(again, sitting, look)
+    assert (found.pose.name, found.expression.name) == (REPLAYED, REPLAYED)
+    asked = wished(found, sliders, look)
+    assert asked.params is not None and written(asked.params) == written(params)
+    moved = wished(found, (replace(sliders[0], yaw=20.0), sliders[1]), look)
+    assert moved.params is not None
+    assert torch.equal(moved.params.expression, params.expression)
+    assert not torch.equal(moved.params.rotation, params.rotation)
+    named = with_source(found, look.expression("smile"), "expression")
+    asked = wished(named, (sliders[0], named.sliders[1]), look)
+    assert asked.params is not None and torch.equal(asked.params.rotation, params.rotation)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"steps": "many"},
+        {"params": {"rotation": [0.0]}},
         {"reference": [["me.jpg"]]},
         {"pose": [1.0, 2.0]},
         {"guidance": True},

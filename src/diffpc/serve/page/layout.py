@@ -115,12 +115,16 @@ def expression_choices(
     names: Sequence[str], photo: str | None, replayed: bool = False
 ) -> list[tuple[str, str]]:
     """What the expression can start from."""
-    return [*_choices(names, photo), *([("As in the PNG", REPLAYED)] if replayed else [])]
+    return [*_choices(names, photo), *_replayed(replayed)]
 
 
-def pose_choices(photo: str | None) -> list[tuple[str, str]]:
+def pose_choices(photo: str | None, replayed: bool = False) -> list[tuple[str, str]]:
     """What the pose can start from."""
-    return _choices(list(POSES), photo)
+    return [*_choices(list(POSES), photo), *_replayed(replayed)]
+
+
+def _replayed(there: bool) -> list[tuple[str, str]]:
+    return [("As in the PNG", REPLAYED)] if there else []
 
 
 def style_choices(names: Iterable[str]) -> list[tuple[str, str]]:

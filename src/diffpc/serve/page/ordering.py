@@ -14,7 +14,7 @@ from diffpc.face3d.predict import Placement
 from diffpc.face3d.presets import EXPRESSIONS
 from diffpc.serve import request as asked
 from diffpc.serve.page.controls import POLES, ExpressionSliders, PoseSliders, can_show, expressed
-from diffpc.serve.page.sitting import PHOTO, REFERENCE, Look, Photo, Sitting
+from diffpc.serve.page.sitting import PHOTO, REFERENCE, REPLAYED, Look, Photo, Sitting
 from diffpc.serve.request import Origin, PortraitRequest, Wish
 from diffpc.types import FaceParams
 
@@ -49,6 +49,8 @@ def wished(sitting: Sitting, sliders: tuple[PoseSliders, ExpressionSliders], loo
 
     An expression that has neither names nor scores, nor a photo, makes the whole 3D face be given.
     """
+    if sitting.pose.name == REPLAYED and sliders[0] == sitting.pose.start.pose:
+        return Wish(params=sitting.params(sliders, look))
     source, pose = sitting.expression, _posed(sitting, sliders[0])
     if sliders[1] != source.start.expression:
         beta = expressed(source.start, sliders[1], look.eyes.model)

@@ -245,7 +245,7 @@ class Posing:
             parts.who_note: "",
             parts.how_note: "",
             parts.pose_start: gr.update(
-                choices=pose_choices(_photo_name(sitting.pose_photo)), value=pose.name
+                choices=pose_choices(_photo_name(sitting.pose_photo), pose.name == REPLAYED), value=pose.name
             ),
             parts.expression_start: gr.update(
                 choices=expression_choices(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 from diffpc.errors import InputError
 from diffpc.face3d.predict import Placement
 from diffpc.face3d.presets import EXPRESSIONS
+from diffpc.face3d.written import is_written, read_written
 from diffpc.provenance import settings_in
 from diffpc.serve.note import Making
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, within
@@ -41,6 +42,8 @@ class Again:
     place: tuple[float, ...] | None
     scores: dict[str, float] = field(default_factory=dict[str, float])
     lora: tuple[Mark, ...] = ()
+    params: dict[str, Any] | None = None
+    """Expression and pose in numbers, as `face3d.written` has them."""
     identity: Mark | None = None
     """An identity file, instead of references."""
 
@@ -68,6 +71,7 @@ def read(data: bytes, name: str) -> Again:
             expression=_expression(old["expression"]),
             pose=_three(old["pose"]),
             place=_three(old["place"]),
+            params=_params(old.get("params")),
             identity=_mark(old["identity"]) if old.get("identity") else None,
             lora=tuple(_mark(one) for one in old.get("lora", [])),
             scores={str(key): _float(value) for key, value in dict(old.get("scores", {})).items()},
@@ -95,6 +99,10 @@ def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Slide
         missing.append(f"{again.target.name} as the target photo")
     if isinstance(again.expression, Mark) and not expression:
         missing.append(f"{again.expression.name} as the expression photo")
+    if again.params:
+        params = read_written(again.params, look.eyes.model, "the PNG")
+        sitting = with_source(sitting, Source(REPLAYED, look.start(params)), "pose", "expression")
+        return sitting, sitting.sliders, tuple(missing)
     base = look.reference(sitting)
     sitting = with_source(sitting, look.pose("frontal") if again.pose else target or base, "pose")
     sitting = with_source(sitting, _acting(again, look) or expression or target or base, "expression")
@@ -158,6 +166,12 @@ def _expression(value: object) -> str | Mark | None:
     if value is None or (isinstance(value, str) and value in EXPRESSIONS):
         return value
     return _mark(value)
+
+
+def _params(value: object) -> dict[str, Any] | None:
+    if value is not None and not is_written(value):
+        raise ValueError("a 3D face of another form")
+    return cast("dict[str, Any] | None", value)
 
 
 def _mark(value: object) -> Mark:
