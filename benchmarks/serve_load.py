@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,9 @@ import httpx
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 PAUSE = 0.5
 """Seconds between two looks at a job."""
+
+HOLD = 240
+"""Minutes for which the service holds portraits and identities: no run may outlast it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Load:
     queue: int = 1000
     """Places in the service's queue."""
     batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.requests % self.clients:
+            raise SystemExit(f"{self.requests} requests cannot be shared equally by {self.clients} clients")
 
 
 @dataclass
@@ -60,14 +68,23 @@ async def client(http: httpx.AsyncClient, load: Load, found: Found, photo: str) 
         jobs.append((await asked(http, "/v1/portraits", {**body, "seed": seed}, found))["status"])
         found.accepted += 1
     for job in jobs:
-        status = (await http.get(job, params={"preview": False})).json()
-        while status["state"] in ("queued", "running"):
-            await asyncio.sleep(PAUSE)
-            status = (await http.get(job, params={"preview": False})).json()
-        found.ended[status["state"]] += 1
-        if status["state"] == "done":
-            png = await http.get(status["portraits"][0]["url"])
-            found.fetched += png.content.startswith(b"\x89PNG")
+        await awaited(http, job, found)
+
+
+async def awaited(http: httpx.AsyncClient, job: str, found: Found) -> None:
+    """Wait for one job, and fetch its portrait."""
+    while (answer := await http.get(job, params={"preview": False})).status_code == 200:
+        status = answer.json()
+        if status["state"] not in ("queued", "running"):
+            break
+        await asyncio.sleep(PAUSE)
+    else:
+        found.ended[f"HTTP {answer.status_code}"] += 1
+        return
+    found.ended[status["state"]] += 1
+    if status["state"] == "done":
+        png = await http.get(status["portraits"][0]["url"])
+        found.fetched += png.content.startswith(b"\x89PNG")
 
 
 async def asked(http: httpx.AsyncClient, path: str, body: dict[str, object], found: Found) -> dict[str, str]:
@@ -97,7 +114,11 @@ async def serving(load: Load, port: int) -> asyncio.subprocess.Process:
         "--queue",
         load.queue,
         "--kept",
-        load.queue,
+        load.requests,
+        "--kept-minutes",
+        HOLD,
+        "--identity-minutes",
+        HOLD,
         "--batch",
         load.batch,
     ]
@@ -121,6 +142,16 @@ async def measured(load: Load) -> dict[str, object]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process, found = await serving(load, port), Found()
+    try:
+        seconds = await loaded(load, port, found)
+    finally:
+        process.terminate()
+        await process.wait()
+    return summary(load, found, seconds)
+
+
+async def loaded(load: Load, port: int, found: Found) -> float:
+    """All clients at once, while /healthz is timed; the seconds that it took."""
     photo = base64.b64encode(PHOTO.read_bytes()).decode()
     limits = httpx.Limits(max_connections=load.clients + 1)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60.0, limits=limits) as http:
@@ -129,9 +160,9 @@ async def measured(load: Load) -> dict[str, object]:
         await asyncio.gather(*(client(http, load, found, photo) for _ in range(load.clients)))
         seconds = time.perf_counter() - started
         watching.cancel()
-    process.terminate()
-    await process.wait()
-    return summary(load, found, seconds)
+        with suppress(asyncio.CancelledError):
+            await watching  # raises what ended it before
+    return seconds
 
 
 def summary(load: Load, found: Found, seconds: float) -> dict[str, object]:
@@ -143,7 +174,7 @@ def summary(load: Load, found: Found, seconds: float) -> dict[str, object]:
         "accepted": found.accepted,
         "ended": dict(found.ended),
         "fetched": found.fetched,
-        "lost": found.accepted - found.fetched,
+        "lost": load.requests - found.fetched,
         "answers_429": found.told_to_wait,
         "healthz_ms": {
             name: round(1000 * health[int(share * (len(health) - 1))], 1)
@@ -164,6 +195,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = vars(parser.parse_args())
     output: Path = given.pop("output")
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(asyncio.run(measured(Load(**given))), indent=2) + "\n", encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import safetensors.torch
 import torch
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
@@ -57,6 +58,26 @@ def byte_tokenizer(vocabulary: int, length: int) -> CLIPTokenizer:
         )
         merges.write_text("#version: 0.2\n")
         return CLIPTokenizer(vocab=str(words), merges=str(merges), model_max_length=length)
+
+
+LAYERS = {
+    "unet": "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+    "text_encoder": "encoder.layers.0.self_attn.q_proj",
+}
+"""A projection of each network, for `write_lora`."""
+
+
+def write_lora(pipeline: DiffPCPipeline, path: Path, seed: int = 0, part: str = "unet") -> Path:
+    """A LoRA of rank 2 on one projection, in the library's own format."""
+    name = LAYERS[part]
+    layer = getattr(pipeline, part).get_submodule(name)
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        f"{part}.{name}.lora_A.weight": torch.randn(2, layer.in_features, generator=generator),
+        f"{part}.{name}.lora_B.weight": torch.randn(layer.out_features, 2, generator=generator),
+    }
+    safetensors.torch.save_file(state, path)
+    return path
 
 
 def noisy_skin(model: LightFaceModel, seed: int = 0) -> Skin:

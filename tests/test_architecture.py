@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
 # From the ground floor up. A room imports itself and what is below; two rooms of one floor never import each
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
 GROUND = {"types", "settings", "presets", "errors", "backends", "photos"}
-GROUND |= {"files", "images", "tensors", "weights", "provenance", "records", "sealed"}
+GROUND |= {"files", "images", "tensors", "weights", "provenance", "records", "sealed", "libraries"}
 FLOORS = (
     GROUND,
     {"faces"},
@@ -26,7 +26,7 @@ FLOORS = (
     {"portrait"},
     {"person"},
     {"pipeline"},
-    {"adapter_file", "identity_file"},
+    {"adapter_file", "identity_file", "loras"},
     {"loading"},
     {""},
     {"generate", "train", "curate", "evaluate", "serve"},

@@ -19,9 +19,10 @@ from diffpc.loading import (
     place_of,
     weight_hashes,
 )
+from diffpc.loras import activate, adapter_names
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.weights import asset, half, load_weights
-from tests.pipelines import random_pipeline
+from tests.pipelines import random_pipeline, write_lora
 
 
 @pytest.fixture(scope="module")
@@ -106,28 +107,28 @@ def test_a_model_with_missing_weights_of_its_adapter_is_refused(
             load()
 
 
-def lora(pipeline: DiffPCPipeline, path: Path) -> Path:
-    """A LoRA of rank 2 on one projection, in the library's own format."""
-    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
-    layer = pipeline.unet.get_submodule(name)
-    generator = torch.Generator().manual_seed(0)
-    state = {
-        f"unet.{name}.lora_A.weight": torch.randn(2, layer.in_features, generator=generator),
-        f"unet.{name}.lora_B.weight": torch.randn(layer.out_features, 2, generator=generator),
-    }
-    safetensors.torch.save_file(state, path)
-    return path
-
-
 def test_loras_change_the_base(random_model: Path, loaded: DiffPCPipeline, tmp_path: Path) -> None:
     pytest.importorskip("peft")
-    files = [lora(loaded, tmp_path / "one.safetensors"), lora(loaded, tmp_path / "two.safetensors")]
+    files = [write_lora(loaded, tmp_path / f"{name}.safetensors") for name in ("one", "two")]
     pipeline = load_pipeline(str(random_model), loras=files)
     assert pipeline.get_active_adapters() == ["lora_0", "lora_1"]
     layer = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
     states = torch.randn(1, 3, loaded.unet.get_submodule(layer).in_features)
     plain = loaded.unet.get_submodule(layer)(states)
     assert not torch.allclose(pipeline.unet.get_submodule(layer)(states), plain)
+
+
+def test_idle_loras_change_nothing(random_model: Path, loaded: DiffPCPipeline, tmp_path: Path) -> None:
+    """Not even where one network has none, which the library's own switch refuses."""
+    pytest.importorskip("peft")
+    files = [write_lora(loaded, tmp_path / "text.safetensors", part="text_encoder")]
+    pipeline = load_pipeline(str(random_model), idle={"style_0": files})
+    found = pipeline.encode_prompt("a wood", 1)
+    assert torch.equal(found.tokens, loaded.encode_prompt("a wood", 1).tokens)
+    activate(pipeline, adapter_names("style_0", files))
+    assert not torch.allclose(pipeline.encode_prompt("a wood", 1).tokens, found.tokens)
+    activate(pipeline, [])
+    assert torch.equal(pipeline.encode_prompt("a wood", 1).tokens, found.tokens)
 
 
 def test_what_is_no_lora_is_refused(random_model: Path, tmp_path: Path) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ModelMixin
-from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
-from transformers.utils import logging as transformers_logging
 
 from diffpc.adapter_file import ADAPTER, OPTIONAL, StoredAdapter, describe_adapter, read_adapter
-from diffpc.backends import require
 from diffpc.diffusion.fit import check_fit
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
+from diffpc.libraries import explained, quiet
+from diffpc.loras import activate, add_loras
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.settings import FaceSettings, from_dict
 from diffpc.weights import asset, sha256, weight_keys
@@ -33,7 +30,6 @@ BASE = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "un
 """The base's components; its scheduler is made anew from its noise schedule."""
 
 _SAVED = "give a folder that DiffPCPipeline.save_pretrained wrote"
-_LORA = "give a LoRA made for the base"
 
 ALIGNMENT = 64
 """Bytes; torch's own memory begins at multiples of it."""
@@ -47,6 +43,7 @@ def load_pipeline(
     loras: Sequence[Path] = (),
     device: str | None = None,
     dtype: str | None = None,
+    idle: Mapping[str, Sequence[Path]] | None = None,
 ) -> DiffPCPipeline:
     """A pipeline on its device.
 
@@ -58,6 +55,7 @@ def load_pipeline(
         loras: LoRA files for the base, all at weight 1.
         device: see `chosen_device`.
         dtype: see `chosen_dtype`.
+        idle: more LoRA files for the base, by the prefix of their adapters' names; see `loras.activate`.
 
     Raises:
         UsageError: for an unknown name, device or type, or a base of other sizes than the adapter's.
@@ -71,7 +69,10 @@ def load_pipeline(
         pipeline = load_adapter(source, other) if other else _whole_model(source, kind)
         if place.type == "cpu":
             _take_out_of_files(pipeline)
-        _add_loras(pipeline, loras)
+        groups = {"lora": loras, **(idle or {})}
+        names = {prefix: add_loras(pipeline, files, prefix) for prefix, files in groups.items() if files}
+        if names:
+            activate(pipeline, names.get("lora", []))
     return pipeline.to(place)
 
 
@@ -155,7 +156,7 @@ def place_of(name: str) -> Path:
         if "/" in name:
             raise InputError(f"{name}: no such file or folder; check the path")
         raise UsageError(f"unknown model {name!r}; choose {BUNDLED}, a folder, or OWNER/NAME on the hub")
-    with _explained(name, "no such folder, and not reachable on the hub: check the name and the network"):
+    with explained(name, "no such folder, and not reachable on the hub: check the name and the network"):
         return Path(str(DiffPCPipeline.download(name, use_safetensors=True)))
 
 
@@ -238,10 +239,10 @@ def load_base(base: str, dtype: torch.dtype, configs: Path | None = None) -> Dif
         weight_keys(path)
         whole = configs is not None and (configs / "unet").is_dir()
         described = {"config": str(configs), "local_files_only": True} if whole else {}
-        with _explained(base, "give an SDXL checkpoint; without network use a folder in diffusers' layout"):
+        with explained(base, "give an SDXL checkpoint; without network use a folder in diffusers' layout"):
             return StableDiffusionXLPipeline.from_single_file(str(path), dtype=dtype, **described)
     _check_parts(path, (*BASE, "scheduler"))
-    with _explained(base, "give a folder in diffusers' layout of SDXL"):
+    with explained(base, "give a folder in diffusers' layout of SDXL"):
         return StableDiffusionXLPipeline.from_pretrained(
             path, dtype=dtype, local_files_only=True, use_safetensors=True
         )
@@ -252,7 +253,7 @@ def _whole_model(folder: Path, dtype: torch.dtype) -> DiffPCPipeline:
         raise UsageError(
             f"{folder}: holds an adapter alone; pass --base with the SDXL checkpoint to use it on"
         )
-    with _explained(str(folder), _SAVED):
+    with explained(str(folder), _SAVED):
         pipeline = DiffPCPipeline.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True
         )
@@ -283,7 +284,7 @@ def _adapter_part(folder: Path, name: str, dtype: torch.dtype) -> ModelMixin:
         raise InputError(
             f"{config}: is of {form!r}, expected one of: {', '.join(forms)}; use the diffpc it is from"
         )
-    with _explained(str(folder / name), _SAVED):
+    with explained(str(folder / name), _SAVED):
         part = forms[form].from_pretrained(
             folder, subfolder=name, dtype=dtype, local_files_only=True, use_safetensors=True
         )
@@ -311,21 +312,6 @@ def _take_out_of_files(pipeline: DiffPCPipeline) -> None:
         for tensor in (*network.parameters(), *network.buffers()):
             if tensor.data_ptr() % ALIGNMENT:
                 tensor.data = tensor.data.clone()
-
-
-def _add_loras(pipeline: DiffPCPipeline, loras: Sequence[Path]) -> None:
-    if not loras:
-        return
-    require("peft", "lora")
-    names = [f"lora_{number}" for number in range(len(loras))]
-    for name, path in zip(names, loras, strict=True):
-        if not any("lora" in key for key in weight_keys(path)):
-            raise InputError(f"{path}: holds no LoRA weights; {_LORA}")
-        with _explained(str(path), _LORA):
-            pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
-        if not any(name in found for found in pipeline.get_list_adapters().values()):
-            raise InputError(f"{path}: none of its weights belong to this base; {_LORA}")
-    pipeline.set_adapters(names)
 
 
 def _components(index: Path) -> dict[str, Any]:
@@ -362,29 +348,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: is not a JSON object; download or copy it again")
     return cast(dict[str, Any], values)
-
-
-@contextmanager
-def _explained(name: str, remedy: str) -> Generator[None]:
-    """What the libraries raise on files that do not fit becomes one line."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, LookupError, SafetensorError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{name}: cannot be loaded ({reason[:160]}); {remedy}") from error
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Without the libraries' progress bars and notes; faults are raised all the same."""
-    libraries = (diffusers_logging, transformers_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.set_verbosity(level)
-            library.enable_progress_bar()

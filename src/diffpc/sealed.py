@@ -72,4 +72,6 @@ def unseal(data: bytes, passphrase: str, name: str) -> bytes:
 
 def _key(passphrase: str, salt: bytes, cost: int) -> bytes:
     kdf = require("cryptography.hazmat.primitives.kdf.scrypt", "identity")
-    return kdf.Scrypt(salt=salt, length=32, n=2**cost, r=8, p=1).derive(passphrase.encode())
+    return kdf.Scrypt(salt=salt, length=32, n=2**cost, r=8, p=1).derive(
+        passphrase.encode("utf-8", "surrogatepass")
+    )

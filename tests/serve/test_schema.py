@@ -47,7 +47,7 @@ def test_no_answer_is_a_5xx(painter: LocalPainter) -> None:
     for found in schema.get_all_operations():
         operation = found.ok()
         seen[operation.label] = codes_of(operation)
-    assert len(seen) == 10 and {200} <= seen["GET /healthz"]
+    assert len(seen) == 11 and {200} <= seen["GET /healthz"]
     assert {422} & seen["POST /v1/portraits"]
     studio.jobs.close()
     with TestClient(app) as client:

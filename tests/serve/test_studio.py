@@ -12,8 +12,9 @@ from diffpc.errors import InputError, UsageError
 from diffpc.face3d.pose import Angles
 from diffpc.images import decode_image
 from diffpc.serve.jobs import Busy, Status, Step, Unknown
+from diffpc.serve.note import Making
 from diffpc.serve.painter import LocalPainter, Outcome, Watcher
-from diffpc.serve.request import Limits, Photo, PortraitRequest, Wish
+from diffpc.serve.request import Known, Limits, Photo, PortraitRequest, Wish
 from diffpc.serve.studio import Studio
 from diffpc.serve.watermark import is_marked
 from diffpc.types import Image
@@ -23,6 +24,7 @@ class Slow:
     """A painter that draws nothing and waits where a test wants it to; the queue is what is tested."""
 
     default_size, defaults, notes, eyes = (128, 128), {}, (), None
+    making = Making("tiny", None, "cpu", "float32", {}, (), {})
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -213,10 +215,11 @@ def test_results_are_forgotten(slow: Slow, someone: PortraitRequest) -> None:
 def test_identities_are_held_and_forgotten(slow: Slow, someone: PortraitRequest) -> None:
     studio = studio_of(slow, Limits(identities=1, identity_seconds=0.2))
     assert someone.identity is not None
-    name = studio.identities.add(someone.identity)
-    assert studio.identities.get(name) is someone.identity
+    known = Known(someone.identity, None)
+    name = studio.identities.add(known)
+    assert studio.identities.get(name) is known
     with pytest.raises(Busy, match="1 identities are held"):
-        studio.identities.add(someone.identity)
+        studio.identities.add(known)
     time.sleep(0.25)
     with pytest.raises(Unknown, match="make it again"):
         studio.identities.get(name)

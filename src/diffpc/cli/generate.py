@@ -83,14 +83,15 @@ def run(arguments: Sequence[str]) -> int:
 
     notes: list[str] = []
     weights: dict[str, str] = {}
+    detail = None
     if request.replay:
         _hush(output)
         from diffpc.generate.replay import replayed
 
         replay = replayed(request)
-        request, weights = replay.request, replay.weights
+        request, detail, weights = replay.request, replay.detail, replay.weights
         notes += replay.notes
-    job = prepared(request)
+    job = prepared(request, detail)
     _hush(output)
     from diffpc.generate.run import generate
     from diffpc.generate.session import Session

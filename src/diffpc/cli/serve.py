@@ -43,7 +43,18 @@ OPTIONS: dict[str, tuple[Any, Any, str, str]] = {
     "port": (int, 7860, "N", "Port to listen on."),
     "model": (str, "tiny", "tiny|FOLDER|FILE|HUB_ID", "What to draw with."),
     "base": (str | None, None, "SDXL", "SDXL checkpoint to use the model's adapter on."),
-    "lora": (tuple[Path, ...], (), "FILE", "LoRA files for the base."),
+    "lora": (
+        tuple[Path, ...],
+        (),
+        "FILE",
+        "LoRA files for the base; drawn with unless a style is asked for.",
+    ),
+    "style": (
+        tuple[str, ...],
+        (),
+        "NAME=FILE[,FILE...]",
+        "A style that clients may choose: LoRA files for the base. Give it again for more.",
+    ),
     "device": (str | None, None, "DEVICE", "cpu, cuda, cuda:N or mps."),
     "dtype": (str | None, None, "TYPE", "float32, bfloat16 or float16."),
     "threads": (int | None, None, "N", "Threads of the processor for drawing."),
@@ -74,6 +85,10 @@ OPTIONS: dict[str, tuple[Any, Any, str, str]] = {
 """name -> type, default, how `--help` names the value, what it means."""
 
 
+REPEATED = frozenset({"style"})
+"""Options that are given once for each value."""
+
+
 def _parsed(arguments: Sequence[str]) -> Any:
     import tyro
     from tyro.conf import arg
@@ -81,6 +96,8 @@ def _parsed(arguments: Sequence[str]) -> Any:
     rows: list[tuple[str, Any, Any]] = []
     for name, (kind, default, metavar, told) in OPTIONS.items():
         described = arg(metavar=metavar, help=told) if metavar else arg(help=told)
+        if name in REPEATED:
+            kind = tyro.conf.UseAppendAction[kind]
         rows.append((name, _annotated(kind, described), field(default=default)))
     return tyro.cli(
         make_dataclass("Serve", rows, frozen=True),
@@ -102,6 +119,7 @@ def _settings(options: Any) -> Any:
     from diffpc.serve.request import Limits
     from diffpc.serve.run import ServeSettings
     from diffpc.serve.safety import SafetySettings
+    from diffpc.serve.styles import parsed_styles
 
     def taken(kind: type, **others: Any) -> Any:
         values = {one.name: getattr(options, one.name) for one in fields(kind) if hasattr(options, one.name)}
@@ -119,5 +137,5 @@ def _settings(options: Any) -> Any:
         kept_seconds=60 * options.kept_minutes,
         identity_seconds=60 * options.identity_minutes,
     )
-    model = taken(ModelSettings, safety=safety)
+    model = taken(ModelSettings, safety=safety, styles=parsed_styles(options.style))
     return taken(ServeSettings, model=model, limits=limits, page=not options.no_page)

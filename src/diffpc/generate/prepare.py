@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffpc.errors import InputError
+from diffpc.generate.detail import Detail
 from diffpc.generate.request import Request, check_options, checked_output, is_photo
 from diffpc.images import read_image
 from diffpc.types import Image
@@ -37,12 +38,18 @@ class Job:
     target: Photo | None
     expression: Photo | None
     """Of `request.expression`, if that is a photo and no name."""
+    detail: Detail = field(default_factory=Detail)
+    """Of a record that is drawn again."""
     started: float = field(default_factory=time.perf_counter)
     """When the work began, by `time.perf_counter`."""
 
 
-def prepared(request: Request) -> Job:
+def prepared(request: Request, detail: Detail | None = None) -> Job:
     """Check what can be checked without a model, and read the photos.
+
+    Args:
+        request: what is asked for.
+        detail: of a record that is drawn again.
 
     Raises:
         UsageError: if options are missing or contradict each other.
@@ -59,6 +66,7 @@ def prepared(request: Request) -> Job:
         tuple(_read(path) for path in request.reference),
         _read(request.target) if request.target else None,
         _read(Path(request.expression)) if request.expression and is_photo(request.expression) else None,
+        detail or Detail(),
         started,
     )
 

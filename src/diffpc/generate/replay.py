@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from diffpc.errors import InputError, UsageError
+from diffpc.face3d.written import is_written
+from diffpc.generate.detail import NAMES, Detail, remaining
 from diffpc.generate.prepare import Job
 from diffpc.generate.request import Request
 from diffpc.pipeline import PortraitSettings
@@ -23,6 +25,8 @@ class Replay:
     """A request taken from a PNG."""
 
     request: Request
+    detail: Detail
+    """What the request's options cannot say."""
     weights: dict[str, str]
     """The weight files that drew it: name -> sha256."""
     notes: tuple[str, ...]
@@ -35,7 +39,7 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
     Names only, no folders: whoever gets the picture can read it.
     """
     asked = job.request
-    return {
+    record = {
         "reference": [_mark(photo.path) for photo in job.references],
         "identity": _mark(asked.identity) if asked.identity else None,
         "target": _mark(job.target.path) if job.target else None,
@@ -56,6 +60,7 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
         "dtype": dtype,
         "frame": None,
     }
+    return record | job.detail.recorded()
 
 
 def replayed(request: Request) -> Replay:
@@ -68,15 +73,16 @@ def replayed(request: Request) -> Replay:
         InputError: if the PNG has no usable settings, or a photo is not here or another one.
     """
     if request.replay is None:
-        return Replay(request, {}, ())
+        return Replay(request, Detail(), {}, ())
     path = request.replay
     source = read_settings(path)
     old = _checked(source, path)
     if old["frame"] is not None:
         raise InputError(f"{path}: is frame {old['frame']} of a film; run the film's command again")
+    pairs = [*zip(_given(request), _people(old), strict=False), *zip(request.lora, old["lora"], strict=False)]
     notes = [
         f"{given} is not the file {name} that {path} was made from"
-        for given, (name, digest) in zip(_given(request), _people(old), strict=False)
+        for given, (name, digest) in pairs
         if sha256(given) != digest
     ]
     new = replace(
@@ -90,7 +96,8 @@ def replayed(request: Request) -> Replay:
         lora=request.lora or tuple(_found(mark, "--lora", path) for mark in old["lora"]),
         **_plain(request, old),
     )
-    return Replay(new, {} if request.model or request.base or request.lora else source.weights, tuple(notes))
+    weights = {} if request.model or request.base or request.lora else source.weights
+    return Replay(new, remaining(request, old), weights, tuple(notes))
 
 
 def _given(request: Request) -> tuple[Path, ...]:
@@ -107,6 +114,10 @@ def _photos(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]
     target, expression = old["target"], old["expression"]
     chosen: dict[str, Any] = {"expression": request.expression or expression}
     if not request.reference and not request.identity:
+        if not old["reference"] and not old["identity"]:
+            raise InputError(
+                f"{path}: does not say what its person was known by; pass --reference PHOTO or --identity FILE"
+            )
         chosen["reference"] = tuple(_found(mark, "--reference", path) for mark in old["reference"])
         chosen["identity"] = _found(old["identity"], "--identity", path) if old["identity"] else None
     if isinstance(expression, list) and not request.expression:
@@ -209,6 +220,12 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "device": lambda value: isinstance(value, str),
     "dtype": lambda value: isinstance(value, str),
     "frame": _none_or(_whole),
+    "faces": _list_of(_none_or(_whole)),
+    "expression_face": _none_or(_whole),
+    "scores": lambda value: (
+        isinstance(value, dict) and all(map(_number, cast(dict[str, Any], value).values()))
+    ),
+    "params": _none_or(is_written),
 }
 """What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
 
@@ -219,9 +236,10 @@ _SINCE: dict[str, Any] = {"identity": None, "face_pass": "off", "frame": None}
 
 def _checked(source: Provenance, path: Path) -> dict[str, Any]:
     settings = {**_SINCE, **source.settings}
-    wrong = sorted(set(settings) ^ set(_CHECKS)) or [
-        name for name, check in _CHECKS.items() if not check(settings[name])
-    ]
+    known = set(_CHECKS) - (set(NAMES) - set(settings))
+    wrong = sorted(set(settings) ^ known) or [name for name in known if not _CHECKS[name](settings[name])]
+    if not wrong and len(settings.get("faces", [])) not in (0, len(settings["reference"])):
+        wrong = ["faces"]
     if wrong:
         raise InputError(
             f"{path}: its Diff-PC settings are not usable ({wrong[0]}); give a PNG that this version of "

@@ -17,6 +17,7 @@ from diffpc.eyes import Eyes, Likeness
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.face3d.presets import EXPRESSIONS, preset
+from diffpc.face3d.written import read_written
 from diffpc.generate import stages
 from diffpc.generate.choose import best, scores
 from diffpc.generate.prepare import Job
@@ -164,11 +165,13 @@ def wanted(
 ) -> FaceParams:
     """(alpha_ref, beta_tgt, gamma_tgt) of Eq. 7 as the request has it.
 
-    Pose: of the target, or in numbers, or the reference's. Expression: named, or of its photo, or the
+    Pose: of the target, or in numbers, or the reference's. Expression: named, or of its photo, or by scores, or the
     target's, or the reference's.
     """
     eyes, request = pipeline.eyes, job.request
     target = eyes.params(faces.target.image, faces.target.face) if faces.target else None
+    if job.detail.params:  # a record has them instead of a target
+        target = read_written(job.detail.params, eyes.model, str(request.replay))
     pose, expression = target, target
     if request.pose:
         placement = Placement(*request.place) if request.place else None
@@ -189,8 +192,10 @@ def other_expression(job: Job, pipeline: DiffPCPipeline) -> FaceParams | None:
 def _expression(job: Job, seen: Seen | None, eyes: Eyes) -> FaceParams | None:
     if seen:
         return eyes.params(seen.image, seen.face)
-    name = job.request.expression
-    return preset(name, eyes.model) if name else None
+    name, scores = job.request.expression, job.detail.scores
+    if name:
+        return preset(name, eyes.model)
+    return eyes.model.expressed(scores) if scores else None
 
 
 def check_early(job: Job) -> None:
@@ -221,7 +226,9 @@ def _find(job: Job, pipeline: DiffPCPipeline) -> _Targets:
     target, expression = job.target, job.expression
     return _Targets(
         found_in(target, job.request.target_face, "--target-face", pipeline) if target else None,
-        found_in(expression, 0, "--expression", pipeline) if expression else None,
+        found_in(expression, job.detail.expression_face or 0, "--expression", pipeline)
+        if expression
+        else None,
     )
 
 

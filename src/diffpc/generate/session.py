@@ -69,7 +69,7 @@ class Session:
         """
         pipeline, request = self.model(job.request).pipeline, job.request
         files = (request.identity,) if request.identity else request.reference
-        key = (request.identity is None, tuple(sha256(path) for path in files), request.face)
+        key = (request.identity is None, tuple(sha256(path) for path in files), _faces(job))
         if key not in self._sitters:
             self._sitters[key] = self._identified(job, pipeline)
         return self._sitters[key]
@@ -79,8 +79,14 @@ class Session:
         if path:
             passphrase = self._unlock(path) if is_encrypted(path) else None
             return Sitter(load_identity(path, pipeline.eyes, passphrase).identity, ())
-        seen = tuple(found_in(one, job.request.face, "--face", pipeline) for one in job.references)
+        chosen = zip(job.references, _faces(job), strict=True)
+        seen = tuple(found_in(one, face, "--face", pipeline) for one, face in chosen)
         return Sitter(pipeline.describe([one.image for one in seen], [one.face for one in seen]), seen)
+
+
+def _faces(job: Job) -> tuple[int | None, ...]:
+    """Which face of each reference."""
+    return job.detail.faces or (job.request.face,) * len(job.references)
 
 
 def found_in(photo: Photo, index: int | None, option: str, pipeline: DiffPCPipeline) -> Seen:

@@ -20,8 +20,16 @@ from diffpc.images import encode_png
 from diffpc.serve import models
 from diffpc.serve.jobs import FINISHED, Busy, Status, Unknown
 from diffpc.serve.metrics import registry_of
-from diffpc.serve.models import ErrorOut, HealthOut, IdentityOut, JobOut, PortraitOut, StatusOut
-from diffpc.serve.reading import Invalid, Reader, TooLarge, WrongType
+from diffpc.serve.models import (
+    ErrorOut,
+    HealthOut,
+    IdentityOut,
+    JobOut,
+    PortraitOut,
+    StatusOut,
+    StylesOut,
+)
+from diffpc.serve.reading import FILES, PERSON, Invalid, Reader, TooLarge, WrongType
 from diffpc.serve.studio import Studio
 
 EVENT_PAUSE = 0.1
@@ -107,6 +115,11 @@ def _portraits(studio: Studio) -> APIRouter:
             name = studio.submit(await reader.portrait(request, studio))
         return JobOut(id=name, status=f"/v1/jobs/{name}", events=f"/v1/jobs/{name}/events")
 
+    @router.get("/styles", responses=_errors(401, 429))
+    async def styles() -> StylesOut:
+        """The styles that the operator offers; a request without one is drawn in none of them."""
+        return StylesOut(styles=list(studio.painter.making.styles))
+
     @router.post(
         "/identities",
         status_code=201,
@@ -114,11 +127,12 @@ def _portraits(studio: Studio) -> APIRouter:
         openapi_extra=_body(models.IdentityIn, models.ConsentIn),
     )
     async def identify(request: Request) -> IdentityOut:
-        """Make an identity of photos of one person, to ask for many portraits with; it is held in memory only."""
+        """Make an identity of photos of one person, or of the file that `diffpc identity create` made of them, to
+        ask for many portraits with; it is held in memory only."""
         _ = studio.painter  # while the model is loading: at once, before photos are read
         with reader.place():
-            identity = await anyio.to_thread.run_sync(studio.identify, await reader.references(request))
-        return IdentityOut(id=studio.identities.add(identity), expires_in=studio.limits.identity_seconds)
+            known = await anyio.to_thread.run_sync(studio.identify, await reader.person(request))
+        return IdentityOut(id=studio.identities.add(known), expires_in=studio.limits.identity_seconds)
 
     @router.delete("/identities/{name}", status_code=204, responses=_errors(401, 404, 422))
     async def forget(name: JobId) -> None:
@@ -231,8 +245,8 @@ def _body(
 ) -> dict[str, Any]:
     """The bodies that `reading.Reader` takes, for OpenAPI: FastAPI would read them whole before any limit."""
     files = {"references": {"type": "array", "items": {"type": "string", "format": "binary"}}}
-    if options is models.Options:
-        files |= {name: {"type": "string", "format": "binary"} for name in ("target", "expression_photo")}
+    single = FILES[1:] if options is models.Options else PERSON[1:]
+    files |= {name: {"type": "string", "format": "binary"} for name in single}
     form = {
         "type": "object",
         "required": ["options"],

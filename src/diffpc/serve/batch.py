@@ -29,7 +29,7 @@ class Sitter:
 def draw_together(
     pipeline: DiffPCPipeline, sitters: Sequence[Sitter], settings: PortraitSettings, progress: Progress
 ) -> list[PortraitSet]:
-    """One portrait of each sitter, equal to `pipeline(...)`'s up to rounding.
+    """One portrait of each sitter, equal to `pipeline(...)`'s up to rounding, without a second pass over small faces.
 
     Args:
         pipeline: draws.
@@ -59,7 +59,7 @@ def draw_together(
                     image,
                     sitter.seed,
                     sitter.prompt,
-                    replace(settings, seed=sitter.seed, count=1, size=size),
+                    replace(settings, seed=sitter.seed, count=1, size=size, face_pass="off"),
                     pipeline.eyes.compare(image, sitter.identity.features, control),
                 ),
             ),

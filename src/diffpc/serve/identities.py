@@ -7,27 +7,26 @@ import threading
 import time
 from dataclasses import dataclass
 
-from diffpc.pipeline import Identity
 from diffpc.serve.jobs import Busy, Unknown
-from diffpc.serve.request import Limits
+from diffpc.serve.request import Known, Limits
 
 
 @dataclass(frozen=True)
 class _Held:
-    identity: Identity
+    known: Known
     until: float
     """By `time.monotonic`."""
 
 
 class Identities:
-    """id -> identity; safe to use from any thread."""
+    """id -> person; safe to use from any thread."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
-    def add(self, identity: Identity) -> str:
+    def add(self, known: Known) -> str:
         """Hold an identity; return its id, which is not to be guessed.
 
         Raises:
@@ -43,11 +42,11 @@ class Identities:
                     wait,
                 )
             name = secrets.token_urlsafe(16)
-            self._hold(name, identity)
+            self._hold(name, known)
             return name
 
-    def get(self, name: str) -> Identity:
-        """The identity of that id, held anew for its full time.
+    def get(self, name: str) -> Known:
+        """The person of that id, held anew for its full time.
 
         Raises:
             Unknown: if there is none, or no longer.
@@ -58,9 +57,9 @@ class Identities:
                 raise Unknown(
                     f"no identity {name[:40]!r}; it was never there, or its time is over: make it again"
                 )
-            identity = self._held[name].identity
-            self._hold(name, identity)
-            return identity
+            known = self._held[name].known
+            self._hold(name, known)
+            return known
 
     def drop(self, name: str) -> None:
         """Forget an identity.
@@ -75,8 +74,8 @@ class Identities:
     def __len__(self) -> int:
         return len(self._held)
 
-    def _hold(self, name: str, identity: Identity) -> None:
-        self._held[name] = _Held(identity, time.monotonic() + self._limits.identity_seconds)
+    def _hold(self, name: str, known: Known) -> None:
+        self._held[name] = _Held(known, time.monotonic() + self._limits.identity_seconds)
 
     def _forget(self) -> None:
         now = time.monotonic()

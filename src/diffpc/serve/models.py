@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from diffpc.serve.identity_files import MAX_PASSPHRASE
 
 MAX_BASE64 = 256 * 2**20
 """Characters; the operator's limit on a request's bytes is mostly far below."""
@@ -20,10 +22,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class PhotoIn(_Strict):
-    """A photo: JPEG, PNG, WebP, BMP, TIFF or GIF."""
+class FileIn(_Strict):
+    """A file."""
 
     data: Annotated[str, Field(max_length=MAX_BASE64, description="the file, base64 (RFC 4648, section 4)")]
+    name: Annotated[Name, Field(description="what messages and the record call it")] = "file"
+
+
+class PhotoIn(FileIn):
+    """A photo: JPEG, PNG, WebP, BMP, TIFF or GIF."""
+
     name: Annotated[Name, Field(description="what messages and the record call it")] = "photo"
     face: Annotated[int | None, Field(ge=0, le=99, description="which face, 0 the largest")] = None
 
@@ -62,6 +70,7 @@ class Options(_Strict):
         Field(max_length=64, description="blendshape -> 0 to 1, on a relaxed face"),
     ] = {}
     prompt: Annotated[str, Field(max_length=10_000)] = ""
+    style: Annotated[Name | None, Field(description="one of GET /v1/styles")] = None
     steps: Annotated[int | None, Field(ge=1, le=1000)] = None
     guidance: Annotated[float | None, Field(ge=1, le=30)] = None
     strength: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -83,15 +92,22 @@ class PortraitIn(Options):
 
 
 class ConsentIn(_Strict):
-    """The options of a form with photos of one person."""
+    """The options of a form with photos of one person, or with an identity file."""
 
     consent: Annotated[Literal[True], Field(description="that the person agreed to this use")]
+    passphrase: Annotated[
+        SecretStr | None,
+        Field(max_length=MAX_PASSPHRASE, description="of an encrypted identity file; it is not kept"),
+    ] = None
 
 
 class IdentityIn(ConsentIn):
-    """Photos of one person as JSON."""
+    """One person as JSON: photos, or an identity file."""
 
-    references: Annotated[list[PhotoIn], Field(min_length=1, max_length=64)]
+    references: Annotated[list[PhotoIn], Field(max_length=64)] = []
+    identity_file: Annotated[
+        FileIn | None, Field(description="as `diffpc identity create` wrote it, instead of references")
+    ] = None
 
 
 class IdentityOut(BaseModel):
@@ -99,6 +115,12 @@ class IdentityOut(BaseModel):
 
     id: str
     expires_in: Annotated[float, Field(description="seconds after its last use")]
+
+
+class StylesOut(BaseModel):
+    """What a portrait may look like."""
+
+    styles: Annotated[list[str], Field(description="names for a request's style")]
 
 
 class JobOut(BaseModel):

@@ -7,10 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from diffpc.face3d.written import written
 from diffpc.images import encode_png
 from diffpc.pipeline import Portrait
 from diffpc.provenance import Provenance, png_metadata
-from diffpc.serve.request import Photo, PortraitRequest
+from diffpc.serve.request import Mark, Origin, Photo, PortraitRequest, Wish
 from diffpc.types import Image
 
 
@@ -20,11 +21,22 @@ class Making:
 
     model: str
     base: str | None
-    lora: tuple[Path, ...]
     device: str
     dtype: str
-    weights: dict[str, str]
-    """Weight file -> sha256."""
+    hashes: dict[str, str]
+    """Weight file -> sha256, of model and base."""
+    lora: tuple[Mark, ...]
+    """LoRA files of every portrait that is in no style."""
+    styles: dict[str, tuple[Mark, ...]]
+    """Style -> its LoRA files."""
+
+    def loras(self, style: str | None) -> tuple[Mark, ...]:
+        """The LoRA files that a style is drawn with; None: no style."""
+        return self.lora if style is None else self.styles[style]
+
+    def weights(self, style: str | None) -> dict[str, str]:
+        """All weight files that a style is drawn with: name -> sha256, as `diffpc generate` names them."""
+        return self.hashes | {f"lora/{name}": digest for name, digest in self.loras(style)}
 
 
 @dataclass(frozen=True)
@@ -38,42 +50,53 @@ class Signed:
 def signed(image: Image, portrait: Portrait, request: PortraitRequest, making: Making) -> Signed:
     """The portrait with its final picture, and as a PNG."""
     settings = recorded(request, portrait, making)
-    provenance = Provenance(version("diffpc"), portrait.prompt, portrait.seed, settings, making.weights)
+    provenance = Provenance(
+        version("diffpc"), portrait.prompt, portrait.seed, settings, making.weights(request.style)
+    )
     return Signed(replace(portrait, image=image), encode_png(image, png_metadata(provenance)))
 
 
 def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> dict[str, Any]:
     """Everything but prompt and seed that draws the portrait again, in the form that `diffpc generate` writes.
 
-    Names only, no folders: whoever gets the picture can read it. Blendshape scores, and a face given as parameters,
-    have no option in `diffpc generate`: scores get an entry of their own, which it refuses to replay.
+    Names only, no folders: whoever gets the picture can read it.
     """
-    wish, drawn = request.wish, portrait.settings
-    lora_hashes = {name.removeprefix("lora/"): value for name, value in making.weights.items()}
-    expression = _mark(wish.expression) if isinstance(wish.expression, Photo) else wish.expression
+    wish, drawn, origin = request.wish, portrait.settings, request.made_of or Origin()
+    expression = list(wish.expression.mark) if isinstance(wish.expression, Photo) else wish.expression
     record: dict[str, Any] = {
-        "reference": [_mark(photo) for photo in request.references],
-        "target": _mark(wish.target) if wish.target else None,
+        "reference": [list(mark) for mark in origin.photos],
+        "identity": list(origin.file) if origin.file else None,
+        "target": list(wish.target.mark) if wish.target else None,
         "expression": expression,
         "pose": [wish.pose.yaw, wish.pose.pitch, wish.pose.roll] if wish.pose else None,
         "place": [wish.place.x, wish.place.y, wish.place.size] if wish.place else None,
         "model": _portable(making.model),
         "base": _portable(making.base),
-        "lora": [[path.name, lora_hashes[path.name]] for path in making.lora],
+        "lora": [list(mark) for mark in making.loras(request.style)],
         "steps": drawn.steps,
         "guidance": drawn.guidance,
         "strength": drawn.strength,
         "size": drawn.size,
-        "face": request.references[0].face if request.references else None,
+        "face_pass": drawn.face_pass,
+        "face": origin.faces[0] if len(set(origin.faces)) == 1 else None,
         "target_face": wish.target.face if wish.target else None,
         "device": making.device,
         "dtype": making.dtype,
+        "frame": None,
     }
-    return record | ({"scores": dict(wish.scores)} if wish.scores else {})
+    return record | _detail(wish, origin)
 
 
-def _mark(photo: Photo) -> list[str]:
-    return [photo.name, photo.sha256]
+def _detail(wish: Wish, origin: Origin) -> dict[str, Any]:
+    """What `diffpc generate` has no option for, and replays all the same; nothing where it is as usual."""
+    photo = wish.expression if isinstance(wish.expression, Photo) else None
+    found: dict[str, Any] = {
+        "faces": list(origin.faces) if len(set(origin.faces)) > 1 else None,
+        "expression_face": photo.face if photo else None,
+        "scores": dict(wish.scores) or None,
+        "params": written(wish.params) if wish.params is not None else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _portable(model: str | None) -> str | None:

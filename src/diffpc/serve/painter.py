@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +21,7 @@ from diffpc.serve.jobs import Result, Step
 from diffpc.serve.note import Making, signed
 from diffpc.serve.request import Cancelled, PortraitRequest, drawing
 from diffpc.serve.safety import Safety, SafetySettings, load_safety
+from diffpc.serve.styles import Wardrobe, check_style, idle_adapters, marks_of
 from diffpc.serve.wanted import identity_of, wanted
 from diffpc.types import FaceParams, Image
 
@@ -40,7 +41,9 @@ class ModelSettings:
     base: str | None = None
     """SDXL checkpoint (folder or .safetensors file) to use the model's adapter on."""
     lora: tuple[Path, ...] = ()
-    """LoRA files for the base."""
+    """LoRA files for the base; drawn with unless a style is asked for."""
+    styles: Mapping[str, tuple[Path, ...]] = field(default_factory=dict[str, tuple[Path, ...]])
+    """Style that clients may ask for -> LoRA files for the base."""
     device: str | None = None
     """cpu, cuda, cuda:N or mps."""
     dtype: str | None = None
@@ -83,6 +86,11 @@ class Painter(Protocol):
         ...
 
     @property
+    def making(self) -> Making:
+        """What it draws with, and in which styles."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """What the operator should know, one sentence each."""
         ...
@@ -98,7 +106,7 @@ class Painter(Protocol):
 
 def compatible(first: PortraitRequest, other: PortraitRequest) -> bool:
     """Whether two requests can be drawn in one batch: single portraits with the same settings but the seed."""
-    names = ("steps", "guidance", "strength", "size")
+    names = ("steps", "guidance", "strength", "size", "style")
     return (first.count or 1, other.count or 1) == (1, 1) and all(
         getattr(first, name) == getattr(other, name) for name in names
     )
@@ -110,17 +118,20 @@ class LocalPainter:
     def __init__(self, settings: ModelSettings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        idle = idle_adapters(settings.styles)
         self.pipeline: DiffPCPipeline = load_pipeline(
-            settings.model, settings.base, settings.lora, settings.device, settings.dtype
+            settings.model, settings.base, settings.lora, settings.device, settings.dtype, idle
         )
+        self._wardrobe = Wardrobe(self.pipeline, settings.lora, settings.styles)
         self.pipeline.set_progress_bar_config(disable=True)
         self.making = Making(
             model=settings.model,
             base=settings.base,
-            lora=settings.lora,
             device=str(self.pipeline.device),
             dtype=str(self.pipeline.unet.dtype).removeprefix("torch."),
-            weights=_hashes(settings),
+            hashes=_hashes(settings),
+            lora=marks_of(settings.lora),
+            styles={name: marks_of(files) for name, files in settings.styles.items()},
         )
         self._safety: Safety = load_safety(
             settings.safety, max(self.pipeline.default_size), self.pipeline.device
@@ -174,6 +185,7 @@ class LocalPainter:
         return [outcomes[number] for number in range(len(group))]
 
     def _prepared(self, request: PortraitRequest) -> _Ready:
+        check_style(request.style, self.making.styles)
         settings = drawing(request, self.defaults, self.default_size)
         check_settings(settings, self.default_size)
         identity = identity_of(request, self.eyes)
@@ -181,10 +193,11 @@ class LocalPainter:
         return _Ready(request, identity, wanted(request.wish, identity, self.eyes, size), settings)
 
     def _drawn(self, ready: dict[int, _Ready], watcher: Watcher) -> dict[int, list[PortraitSet]]:
-        if len(ready) == 1:
-            ((number, one),) = ready.items()
-            return {number: self._one_by_one(number, one, watcher)}
-        return self._together(ready, watcher) if ready else {}
+        if not ready:
+            return {}
+        (number, one), *others = ready.items()
+        self._wardrobe.wear(one.request.style)  # the others' too: they would not be compatible else
+        return self._together(ready, watcher) if others else {number: self._one_by_one(number, one, watcher)}
 
     def _one_by_one(self, number: int, one: _Ready, watcher: Watcher) -> list[PortraitSet]:
         """A portrait must not depend on how many others are drawn with it, not even in its last bit."""
@@ -245,7 +258,7 @@ class _Ready:
 
 
 def _hashes(settings: ModelSettings) -> dict[str, str]:
-    """As `diffpc generate` records them: a base's and LoRAs' under their own heading."""
+    """As `diffpc generate` records them: a base's under its own heading."""
     place = model_place(settings.model)
     hashes = weight_hashes(place)
     if settings.base:
@@ -253,8 +266,6 @@ def _hashes(settings: ModelSettings) -> dict[str, str]:
             hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
         found = weight_hashes(place_of(settings.base))
         hashes |= {f"base/{name}": value for name, value in found.items()}
-    for path in settings.lora:
-        hashes |= {f"lora/{name}": value for name, value in weight_hashes(path).items()}
     return hashes
 
 

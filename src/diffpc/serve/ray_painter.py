@@ -20,6 +20,7 @@ from diffpc.errors import DiffPCError, InputError
 from diffpc.eyes import Eyes
 from diffpc.serve.detector import isolate
 from diffpc.serve.jobs import Step
+from diffpc.serve.note import Making
 from diffpc.serve.painter import LocalPainter, ModelSettings, Outcome, Watcher
 from diffpc.serve.request import Cancelled, PortraitRequest
 from diffpc.settings import FaceSettings, from_dict
@@ -55,6 +56,7 @@ class Model:
     faces: dict[str, Any]
     defaults: dict[str, Any]
     default_size: tuple[int, int]
+    making: Making
     notes: tuple[str, ...]
 
 
@@ -68,7 +70,7 @@ class Replica:
         """What it draws with."""
         painter = self._painter
         faces = dict(painter.pipeline.config["faces"])
-        return Model(faces, painter.defaults, painter.default_size, tuple(painter.notes))
+        return Model(faces, painter.defaults, painter.default_size, painter.making, tuple(painter.notes))
 
     def draw(self, group: Sequence[PortraitRequest]) -> Iterator[tuple[int, Step] | list[Outcome] | str]:
         """Steps as they are done, in the end the outcomes, or what went wrong."""
@@ -155,6 +157,11 @@ class RayPainter:
     def defaults(self) -> dict[str, Any]:
         """See `Painter`."""
         return self._model.defaults
+
+    @property
+    def making(self) -> Making:
+        """See `Painter`."""
+        return self._model.making
 
     @property
     def notes(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 from fastapi import Request
@@ -23,8 +23,9 @@ from diffpc.errors import DiffPCError, InputError
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement
 from diffpc.images import decode_image
+from diffpc.serve.identity_files import IdentityFile
 from diffpc.serve.jobs import Busy
-from diffpc.serve.models import ConsentIn, IdentityIn, Options, PhotoIn, PortraitIn
+from diffpc.serve.models import ConsentIn, FileIn, IdentityIn, Options, PhotoIn, PortraitIn
 from diffpc.serve.request import Limits, Photo, PortraitRequest, Wish
 from diffpc.serve.studio import Studio
 
@@ -32,7 +33,10 @@ DECODERS = 2
 """Photos decoded at the same time: each may take 4 bytes for each of its pixels, and as much again to turn it."""
 
 FILES = ("references", "target", "expression_photo")
-"""Parts of a multipart request that are photos; `options` is JSON."""
+"""Parts of a multipart request for portraits that are photos; `options` is JSON."""
+
+PERSON = ("references", "identity_file")
+"""Parts of a multipart request for an identity that are files."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -67,7 +71,7 @@ class Asked:
     options: Any
     """`Options`, or for identities `IdentityIn`."""
     files: dict[str, tuple[Raw, ...]] = field(default_factory=dict[str, tuple[Raw, ...]])
-    """By the names of FILES."""
+    """By the names of FILES, or PERSON."""
 
 
 class Reader:
@@ -102,12 +106,13 @@ class Reader:
         """
         asked = await self._asked(request, PortraitIn, Options)
         options: Options = asked.options
-        identity = studio.identities.get(options.identity) if options.identity else None
+        known = studio.identities.get(options.identity) if options.identity else None
         photos = await self._photos(asked.files)
         pose, place = options.pose, options.place
         return PortraitRequest(
             references=photos.get("references", ()),
-            identity=identity,
+            identity=known.identity if known else None,
+            origin=known.origin if known else None,
             wish=Wish(
                 target=next(iter(photos.get("target", ())), None),
                 expression=next(iter(photos.get("expression_photo", ())), options.expression),
@@ -116,6 +121,7 @@ class Reader:
                 place=Placement(place.x, place.y, place.size) if place else None,
             ),
             prompt=options.prompt,
+            style=options.style,
             steps=options.steps,
             guidance=options.guidance,
             strength=options.strength,
@@ -125,10 +131,16 @@ class Reader:
             previews=options.previews,
         )
 
-    async def references(self, request: Request) -> tuple[Photo, ...]:
-        """The body of POST /v1/identities; raises as `portrait`."""
+    async def person(self, request: Request) -> tuple[Photo, ...] | IdentityFile:
+        """The body of POST /v1/identities: photos, or an identity file; raises as `portrait`."""
         asked = await self._asked(request, IdentityIn, ConsentIn)
-        return (await self._photos(asked.files))["references"]
+        files, options = asked.files, cast(ConsentIn, asked.options)
+        if bool(files["references"]) == bool(files["identity_file"]):
+            raise Invalid("references and identity_file: send photos, or an identity file, and not both")
+        if photos := (await self._photos({"references": files["references"]})).get("references"):
+            return photos
+        (raw,), secret = files["identity_file"], options.passphrase
+        return IdentityFile(raw.name, raw.data, secret.get_secret_value() if secret else None)
 
     async def _photos(self, files: Mapping[str, Sequence[Raw]]) -> dict[str, tuple[Photo, ...]]:
         """Decode them one after the other; all together have the pixels of one request."""
@@ -164,8 +176,8 @@ class Reader:
 
     def _from_json(self, data: bytes, whole: type[BaseModel]) -> Asked:
         body: Any = _validated(whole, data)
-        single = {name: getattr(body, name, None) for name in FILES[1:]}
-        files = {name: (_raw(one),) for name, one in single.items() if one is not None}
+        single = {name: getattr(body, name, None) for name in _files_of(whole)[1:]}
+        files = {name: () if one is None else (_raw(one),) for name, one in single.items()}
         self._count(len(body.references))
         return Asked(body, files | {"references": tuple(_raw(one) for one in body.references)})
 
@@ -191,16 +203,16 @@ class Reader:
         except ClientDisconnect as error:
             raise Invalid("the body was cut short; send it again") from error
         try:
-            files: dict[str, list[Raw]] = {name: [] for name in FILES}
+            files: dict[str, list[Raw]] = {name: [] for name in _files_of(options)}
             given: str | None = None
             for name, value in form.multi_items():
-                if name in FILES and isinstance(value, UploadFile):
+                if name in files and isinstance(value, UploadFile):
                     files[name].append(Raw(_plain(value.filename), await value.read()))
                 elif name == "options" and isinstance(value, str) and given is None:
                     given = value
                 else:
                     raise Invalid(
-                        f"unexpected part {name[:40]!r}; send options (JSON) and {', '.join(FILES)}"
+                        f"unexpected part {name[:40]!r}; send options (JSON) and {', '.join(files)}"
                     )
         finally:
             await form.close()
@@ -211,16 +223,19 @@ class Reader:
             raise Invalid('the part "options" is missing; send JSON, at least {"consent": true}')
         parsed = _validated(options, given.encode(errors="surrogatepass"))
         self._count(len(files["references"]))
-        for name in FILES[1:]:
+        for name in _files_of(options)[1:]:
             if len(files[name]) > 1:
                 raise Invalid(f"{name}: {len(files[name])} files; send one")
-        if options is ConsentIn and not files["references"]:
-            raise Invalid("references: no file; send at least one photo")
         return Asked(parsed, {name: tuple(found) for name, found in files.items()})
 
     def _count(self, references: int) -> None:
         if references > self._limits.photos:
             raise Invalid(f"references: {references} is over this service's limit of {self._limits.photos}")
+
+
+def _files_of(kind: type[BaseModel]) -> tuple[str, ...]:
+    """The parts of such a request that are files; of the first there may be several."""
+    return PERSON if issubclass(kind, ConsentIn) else FILES
 
 
 def _validated(kind: type[Body], data: bytes) -> Body:
@@ -238,10 +253,11 @@ def _sentence(error: ValidationError | RecursionError) -> str:
     return f"{_plain(place)}: {first['msg'][:200]}; see /docs"
 
 
-def _raw(photo: PhotoIn) -> Raw:
-    name = _plain(photo.name)
+def _raw(file: FileIn) -> Raw:
+    name = _plain(file.name)
+    face = file.face if isinstance(file, PhotoIn) else None
     try:
-        return Raw(name, base64.b64decode(photo.data, validate=True), photo.face)
+        return Raw(name, base64.b64decode(file.data, validate=True), face)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{name}: is not base64; encode the file's bytes by RFC 4648, section 4") from error
 

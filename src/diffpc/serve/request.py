@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from diffpc.errors import DiffPCError, UsageError
 from diffpc.face3d.pose import Angles
@@ -13,6 +13,9 @@ from diffpc.face3d.presets import EXPRESSIONS
 from diffpc.pipeline import Identity, PortraitSettings
 from diffpc.settings import from_dict
 from diffpc.types import FaceParams, Image
+
+Mark: TypeAlias = tuple[str, str]
+"""A file's name without folders, and its sha256."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,30 @@ class Photo:
     """Of the file it was read from."""
     face: int | None = None
     """Which face counts, 0 the largest; None if one stands out."""
+
+    @property
+    def mark(self) -> Mark:
+        """Name and sha256."""
+        return self.name, self.sha256
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a person was identified by, as a portrait's record names it: photos, or an identity file."""
+
+    photos: tuple[Mark, ...] = ()
+    faces: tuple[int | None, ...] = ()
+    """Of each photo."""
+    file: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A person who was identified before."""
+
+    identity: Identity
+    origin: Origin | None
+    """None: nobody knows any more."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +91,13 @@ class PortraitRequest:
     """Photos of the person; several are averaged."""
     identity: Identity | None = None
     """The person, if known before; excludes `references`."""
+    origin: Origin | None = None
+    """What `identity` was made of, if that is known."""
     wish: Wish = Wish()
     prompt: str = ""
     """Everything that is not the face."""
+    style: str | None = None
+    """Name of one that the operator offers."""
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None
@@ -78,6 +109,11 @@ class PortraitRequest:
     """Whether progress comes with pictures."""
 
     @property
+    def made_of(self) -> Origin | None:
+        """What the person is known by."""
+        return origin_of(self.references) if self.references else self.origin
+
+    @property
     def photos(self) -> tuple[Photo, ...]:
         """All of them."""
         return (*self.references, *self.wish.photos)
@@ -86,6 +122,11 @@ class PortraitRequest:
     def held_bytes(self) -> int:
         """Memory of the photos."""
         return sum(photo.image.nbytes for photo in self.photos)
+
+
+def origin_of(photos: Sequence[Photo]) -> Origin:
+    """As records name these photos of a person."""
+    return Origin(tuple(photo.mark for photo in photos), tuple(photo.face for photo in photos))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffpc.errors import InputError
-from diffpc.loading import quiet
+from diffpc.libraries import quiet
 from diffpc.serve.watermark import library, mark
 from diffpc.types import Image
 

@@ -10,11 +10,22 @@ from collections.abc import Callable
 
 from diffpc.errors import DiffPCError
 from diffpc.eyes import Eyes
-from diffpc.pipeline import Identity, check_settings
+from diffpc.pipeline import check_settings
 from diffpc.serve.identities import Identities
+from diffpc.serve.identity_files import IdentityFile, unlocked
 from diffpc.serve.jobs import Busy, Job, Jobs, Result, Status, Step
 from diffpc.serve.painter import Make, Outcome, Painter, compatible
-from diffpc.serve.request import Limits, Photo, PortraitRequest, check_request, drawing
+from diffpc.serve.request import (
+    Known,
+    Limits,
+    Origin,
+    Photo,
+    PortraitRequest,
+    check_request,
+    drawing,
+    origin_of,
+)
+from diffpc.serve.styles import check_style
 from diffpc.serve.wanted import identify
 from diffpc.types import Face
 
@@ -118,13 +129,16 @@ class Studio:
         """The faces in a photo, largest first."""
         return self.eyes.detector(photo.image)
 
-    def identify(self, photos: tuple[Photo, ...]) -> Identity:
-        """One or several photos of a person -> identity; runs in the caller's thread.
+    def identify(self, given: tuple[Photo, ...] | IdentityFile) -> Known:
+        """Photos of a person, or an identity file -> who it is; runs in the caller's thread.
 
         Raises:
-            InputError: if a photo has no face, or several of similar size and none is chosen.
+            UsageError: if the file is encrypted and has no passphrase with it.
+            InputError: if a photo has no face, or several of similar size and none is chosen; or see `unlocked`.
         """
-        return identify(photos, self.eyes)
+        if isinstance(given, IdentityFile):
+            return Known(unlocked(given, self.eyes), Origin(file=given.mark))
+        return Known(identify(given, self.eyes), origin_of(given))
 
     def submit(self, request: PortraitRequest) -> str:
         """Queue a request; return the job's id. While the model is loading, requests wait for it.
@@ -135,6 +149,7 @@ class Studio:
         """
         check_request(request, self.limits)
         if self._painter is not None:
+            check_style(request.style, self._painter.making.styles)
             size = self._painter.default_size
             check_settings(drawing(request, self._painter.defaults, size), size)
         return self.jobs.add(request, self.retry_after)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from diffpc.adapter_file import ADAPTER, OPTIONAL, SUFFIX, save_adapter
 from diffpc.errors import InputError, UsageError
 from diffpc.files import atomic_path
-from diffpc.loading import DTYPES, INDEX, quiet
+from diffpc.libraries import quiet
+from diffpc.loading import DTYPES, INDEX
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.settings import from_dict
 from diffpc.train import checkpoint

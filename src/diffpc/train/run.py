@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from diffpc.images import write_png
-from diffpc.loading import quiet
+from diffpc.libraries import quiet
 from diffpc.photos import read_photos
 from diffpc.train.build import build_pipeline, fit_scale, gather
 from diffpc.train.cache import Crew

@@ -17,8 +17,13 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from diffpc.provenance import settings_in
+from diffpc.identity_file import save_identity
+from diffpc.loading import load_eyes, load_pipeline
+from diffpc.person import gathered
+from diffpc.provenance import read_settings, settings_in
+from diffpc.types import Image
 from diffpc.weights import sha256
+from tests.pipelines import write_lora
 
 SECONDS = 60_000
 """Milliseconds that the browser waits for anything: the machine may be busy."""
@@ -34,12 +39,20 @@ CHROMIUM = next(
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """`diffpc serve` with the bundled model, as a person starts it."""
+def ink(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA for the bundled model."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    return write_lora(load_pipeline(), tmp_path_factory.mktemp("loras") / "ink.safetensors")
+
+
+@pytest.fixture(scope="module")
+def address(ink: Path) -> Iterator[str]:
+    """`diffpc serve` with the bundled model and a style, as a person starts it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "diffpc.cli", "serve", "--port", str(port), "--threads", "1"]
-    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+    command += ["--device", "cpu", "--style", f"ink wash={ink}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     said = list[str]()
     for line in process.stderr:
@@ -145,6 +158,51 @@ def test_a_photo_becomes_a_portrait_that_can_be_drawn_again(
 
     elsewhere = [one.url for one in asked if not one.url.startswith((address, "data:", "blob:"))]
     assert elsewhere == []
+
+
+def test_a_style_is_chosen_by_name(page: Page, ink: Path, astronaut_path: Path, tmp_path: Path) -> None:
+    """And a dropped PNG brings it back."""
+    style = page.get_by_label("Style", exact=True)
+    expect(style).to_have_value("No style")
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    give(page, astronaut_path)
+    style.click()
+    page.get_by_role("option", name="ink wash").click()
+    page.get_by_role("button", name="Draw the portrait").click()
+    with page.expect_download() as event:
+        page.get_by_role("link", name="Download").click()
+    event.value.save_as(tmp_path / "it.png")
+    record = read_settings(tmp_path / "it.png")
+    assert record.settings["lora"] == [["ink.safetensors", sha256(ink)]]
+    page.reload()
+    expect(style).to_have_value("No style")
+    page.get_by_role("button", name="Draw a portrait again").click()
+    page.set_input_files("#drop-a-png-of-diff-pc input", tmp_path / "it.png")
+    expect(style).to_have_value("ink wash")
+
+
+def test_an_encrypted_identity_file_stands_for_photos(page: Page, astronaut: Image, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="the extra identity is not installed")
+    file, eyes = tmp_path / "me.identity.safetensors", load_eyes()
+    save_identity(gathered([astronaut], ["astronaut.jpg"], eyes), eyes, file, "open sesame")
+    expect(page.get_by_label("Passphrase")).to_have_count(0)
+    page.set_input_files("#drop-photos-of-the-person input", file)
+    passphrase = page.get_by_label("Passphrase of me.identity.safetensors")
+    passphrase.fill("open barley")
+    page.get_by_role("button", name="Open the file").click()
+    expect(page.locator("#who .note[role=alert]")).to_contain_text("check the passphrase")
+    expect(passphrase).to_have_value("")
+    passphrase.fill("open sesame")
+    passphrase.press("Enter")
+    expect(page.get_by_role("button", name="Remove me.identity.safetensors")).to_be_visible()
+    expect(passphrase).to_have_count(0)
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    page.get_by_role("button", name="Draw the portrait").click()
+    with page.expect_download() as event:
+        page.get_by_role("link", name="Download").click()
+    event.value.save_as(tmp_path / "it.png")
+    settings = read_settings(tmp_path / "it.png").settings
+    assert (settings["reference"], settings["identity"]) == ([], [file.name, sha256(file)])
 
 
 def test_a_photo_that_cannot_be_used_is_said_beside_it(page: Page, tmp_path: Path) -> None:

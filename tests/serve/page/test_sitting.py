@@ -1,18 +1,25 @@
 """One visitor's photos and choices, on a real photo: what starts from where, and what is asked of the service."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from diffpc import sealed
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.pose import Angles
-from diffpc.face3d.predict import Placement
+from diffpc.face3d.predict import Placement, posed
+from diffpc.face3d.written import written
+from diffpc.identity_file import save_identity
 from diffpc.images import encode_png
+from diffpc.person import gathered
 from diffpc.presets import tiny
 from diffpc.provenance import Provenance, png_metadata
+from diffpc.serve.identity_files import IdentityFile
+from diffpc.serve.note import Making
 from diffpc.serve.page import replaying
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
 from diffpc.serve.page.ordering import ordered, scores_of, wished
@@ -26,10 +33,11 @@ from diffpc.serve.page.sitting import (
     Sitting,
     opened,
     with_face,
+    with_file,
     with_references,
     with_source,
 )
-from diffpc.serve.request import Wish
+from diffpc.serve.request import Origin, Wish
 from diffpc.weights import sha256
 
 
@@ -141,6 +149,64 @@ def test_scores_are_the_inverse_of_an_expression(look: Look) -> None:
     assert found == pytest.approx(scores, abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def file(look: Look, photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> IdentityFile:
+    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
+    save_identity(gathered([photo.image], [photo.name], look.eyes), look.eyes, path)
+    return IdentityFile(path.name, path.read_bytes())
+
+
+def test_an_identity_file_takes_the_place_of_photos(
+    sitting: Sitting, file: IdentityFile, photo: Photo, look: Look
+) -> None:
+    """It is the person whom its photo showed, with that pose and expression."""
+    filed = with_file(sitting, file, look)
+    assert (filed.references, filed.sliders) == ((), sitting.sliders)
+    assert torch.equal(filed.identity.shape, sitting.identity.shape)
+    request = ordered(filed, filed.sliders, look)
+    assert (request.references, request.wish, request.made_of) == ((), Wish(), Origin(file=file.mark))
+    assert request.identity is not None and torch.equal(
+        request.identity.params.camera, sitting.identity.camera
+    )
+    back = with_references(filed, [photo], look)
+    assert back.filed is None and len(back.references) == 1
+    assert with_references(filed, [], look).filed is None
+
+
+def test_a_files_own_expression_under_a_photos_pose_is_given_whole(
+    sitting: Sitting, file: IdentityFile, photo: Photo, look: Look
+) -> None:
+    """There is no photo of the expression to name."""
+    posed = with_source(with_file(sitting, file, look), look.read(photo), "pose")
+    wish = wished(posed, posed.sliders, look)
+    assert wish.target is None and wish.params is not None
+    assert torch.equal(wish.params.expression, posed.expression.start.params.expression)
+    assert torch.equal(wish.params.rotation, posed.pose.start.params.rotation)
+
+
+def test_an_encrypted_file_waits_for_its_passphrase(sitting: Sitting, file: IdentityFile, look: Look) -> None:
+    pytest.importorskip("cryptography", reason="the extra identity is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealed, "COST", sealed.COSTS[0])
+        secret = IdentityFile("me.safetensors", sealed.seal(file.data, "open sesame"))
+    waiting = with_file(sitting, secret, look)
+    assert waiting.locked == secret and waiting.references == sitting.references
+    with pytest.raises(InputError, match="check the passphrase"):
+        with_file(waiting, replace(secret, passphrase="open barley"), look)
+    opened_file = with_file(waiting, replace(secret, passphrase="open sesame"), look)
+    assert opened_file.locked is None and opened_file.filed is not None
+    assert opened_file.filed.mark == secret.mark
+    assert "sesame" not in repr(opened_file)
+
+
+def test_a_replay_says_which_identity_file_is_needed(
+    sitting: Sitting, file: IdentityFile, look: Look
+) -> None:
+    again = replaying.read(png_of("1" * 64, reference=[], identity=list(file.mark)), "old.png")
+    assert replaying.returned(again, sitting, look)[2] == ("me.safetensors under “Who”",)
+    assert replaying.returned(again, with_file(sitting, file, look), look)[2] == ()
+
+
 def test_an_order_needs_a_person(look: Look) -> None:
     empty = opened(look)
     with pytest.raises(UsageError, match="no photo of a person yet"):
@@ -187,6 +253,19 @@ def test_a_replay_says_which_photos_are_needed(look: Look) -> None:
     assert "drop me.jpg under “Who”, and you.jpg" in replaying.said("old.png", missing)
 
 
+def test_a_replay_finds_the_style_of_its_lora_files() -> None:
+    ink, wood, own = (("ink.safetensors", "1" * 64), ("wood.safetensors", "2" * 64), ("own", "3" * 64))
+    making = Making("tiny", None, "cpu", "float32", {}, (own,), {"ink": (ink,), "both": (ink, wood)})
+
+    def found(*lora: tuple[str, str]) -> tuple[str | None, str]:
+        return replaying.styled(replaying.read(png_of("1" * 64, lora=lora), "old.png"), making)
+
+    assert [found(ink), found(ink, wood), found(own)] == [("ink", ""), ("both", ""), (None, "")]
+    assert found(wood)[0] is None and "drawn with wood.safetensors, which is no style here" in found(wood)[1]
+    assert "drawn with no LoRA" in found()[1]
+    assert "look different. A PNG names" in replaying.said("old.png", ["me.jpg under “Who”"], found()[1])
+
+
 def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> None:
     scores = {"jawOpen": 0.4, "mouthSmileLeft": 0.8}
     again = replaying.read(png_of("1" * 64, scores=scores), "old.png")
@@ -195,16 +274,36 @@ def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> No
     assert wished(found, sliders, look).scores == scores
 
 
+def test_a_replayed_3d_face_is_asked_for_again_exactly(sitting: Sitting, look: Look) -> None:
+    """As long as its sliders are left alone."""
+    params = posed(look.eyes.model, Angles(1 / 3, 1 / 7, 0.0))
+    params = params.with_expression_of(look.eyes.model.expressed({"jawOpen": 1 / 3}))
+    again = replaying.read(png_of("1" * 64, pose=None, place=None, params=written(params)), "old.png")
+    found, sliders, _ = replaying.returned(again, sitting, look)
+    assert (found.pose.name, found.expression.name) == (REPLAYED, REPLAYED)
+    asked = wished(found, sliders, look)
+    assert asked.params is not None and written(asked.params) == written(params)
+    moved = wished(found, (replace(sliders[0], yaw=20.0), sliders[1]), look)
+    assert moved.params is not None
+    assert torch.equal(moved.params.expression, params.expression)
+    assert not torch.equal(moved.params.rotation, params.rotation)
+    named = with_source(found, look.expression("smile"), "expression")
+    asked = wished(named, (sliders[0], named.sliders[1]), look)
+    assert asked.params is not None and torch.equal(asked.params.rotation, params.rotation)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"steps": "many"},
+        {"params": {"rotation": [0.0]}},
         {"reference": [["me.jpg"]]},
         {"pose": [1.0, 2.0]},
         {"guidance": True},
         {"scores": {"jawOpen": "wide"}},
         {"expression": 3},
         {"strength": 1e300},
+        {"lora": [["ink.safetensors", 1]]},
     ],
 )
 def test_a_record_of_another_form_is_refused_in_words(change: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ from gradio.blocks import Block
 from diffpc.errors import DiffPCError, UsageError
 from diffpc.serve.jobs import FINISHED, Result, Status
 from diffpc.serve.page import replaying, results, show
+from diffpc.serve.page.layout import NO_STYLE
 from diffpc.serve.page.ordering import ordered
 from diffpc.serve.page.posing import QUIET, Posing, Updates, Values, data_of, tokens_of
 from diffpc.serve.page.sitting import Source, with_source
@@ -19,7 +20,7 @@ from diffpc.serve.request import PortraitRequest
 WAIT = 20.0
 """Seconds until the page looks at a job again though nothing changed."""
 
-_PLAIN = ("prompt", "strength", "steps", "guidance", "seed", "count")
+_PLAIN = ("prompt", "style", "strength", "steps", "guidance", "seed", "count")
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,10 @@ class Drawing:
             sitting, sliders, missing = replaying.returned(again, posing.given(values)[0], posing.look)
         except DiffPCError as error:
             return {parts.replay_note: show.note(str(error))}
-        note = replaying.said(upload.name, missing)
+        style, remark = replaying.styled(again, posing.studio.painter.making)
+        note = replaying.said(upload.name, missing, remark)
         plain = {getattr(parts, name): value for name, value in again.plain.items()}
+        plain[parts.style] = style or NO_STYLE
         return posing.shown(sitting, sliders) | plain | {parts.replay_note: show.note(note, "done")}
 
     def _order(self, values: Values) -> PortraitRequest:
@@ -122,7 +125,8 @@ class Drawing:
         plain = {name: values[getattr(parts, name)] for name in _PLAIN}
         whole = {name: int(plain[name] or 0) for name in ("steps", "seed", "count")}
         sitting, sliders = posing.given(values)
-        return ordered(sitting, sliders, posing.look, **(plain | whole))
+        style = plain["style"] or None
+        return ordered(sitting, sliders, posing.look, **(plain | whole | {"style": style}))
 
     def _at_work(self, job: str) -> Updates:
         parts = self.posing.parts

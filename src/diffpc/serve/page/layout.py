@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 
+from diffpc.identity_file import SUFFIX
+from diffpc.serve.identity_files import MAX_PASSPHRASE
 from diffpc.serve.page import show
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, step_of
 from diffpc.serve.page.sitting import PHOTO, POSES, REFERENCE, REPLAYED
@@ -17,6 +19,9 @@ CONSENT = (
 )
 
 LOADING = "The model is loading ..."
+
+NO_STYLE = ""
+"""Value of the dropdown where no style is chosen."""
 
 SECONDS = 3600
 """How long a visitor's photos are kept after the last event."""
@@ -53,6 +58,9 @@ class Parts:
     consent: gr.Checkbox
     who: gr.HTML
     people: gr.HTML
+    passphrase: gr.Textbox
+    unlock: gr.Button
+    """Both hidden until an encrypted identity file is dropped."""
     who_note: gr.HTML
     pose_start: gr.Radio
     expression_start: gr.Radio
@@ -63,6 +71,8 @@ class Parts:
     sliders: tuple[gr.Slider, ...]
     """Those of the pose, then those of the expression, in the order of their classes."""
     prompt: gr.Textbox
+    style: gr.Dropdown
+    """Hidden where the operator offers none."""
     strength: gr.Slider
     steps: gr.Slider
     guidance: gr.Slider
@@ -105,12 +115,21 @@ def expression_choices(
     names: Sequence[str], photo: str | None, replayed: bool = False
 ) -> list[tuple[str, str]]:
     """What the expression can start from."""
-    return [*_choices(names, photo), *([("As in the PNG", REPLAYED)] if replayed else [])]
+    return [*_choices(names, photo), *_replayed(replayed)]
 
 
-def pose_choices(photo: str | None) -> list[tuple[str, str]]:
+def pose_choices(photo: str | None, replayed: bool = False) -> list[tuple[str, str]]:
     """What the pose can start from."""
-    return _choices(list(POSES), photo)
+    return [*_choices(list(POSES), photo), *_replayed(replayed)]
+
+
+def _replayed(there: bool) -> list[tuple[str, str]]:
+    return [("As in the PNG", REPLAYED)] if there else []
+
+
+def style_choices(names: Iterable[str]) -> list[tuple[str, str]]:
+    """What a portrait may be drawn in."""
+    return [("No style", NO_STYLE), *((name, name) for name in names)]
 
 
 def _choices(names: Sequence[str], photo: str | None) -> list[tuple[str, str]]:
@@ -143,11 +162,23 @@ def _header(found: dict[str, Any]) -> None:
 
 def _who(found: dict[str, Any]) -> None:
     with gr.Column(elem_classes="card", elem_id="who"):
-        _title("Who", "One or several photos of the same person.")
+        _title("Who", "One or several photos of the same person, or an identity file.")
         found["who"] = _drop(
-            "Photos of the person", "Drop, or choose files. JPEG, PNG, WebP ...", multiple=True
+            "Photos of the person",
+            "Drop, or choose files. JPEG, PNG, WebP ..., or .safetensors",
+            accept=f"{_PHOTOS},{SUFFIX}",
+            multiple=True,
         )
         found["people"] = _buttons("people")
+        with gr.Row(elem_classes="actions", elem_id="locked"):
+            found["passphrase"] = gr.Textbox(
+                label="Passphrase",
+                type="password",
+                visible=False,
+                elem_id="passphrase",
+                max_length=MAX_PASSPHRASE,
+            )
+            found["unlock"] = gr.Button("Open the file", visible=False, elem_id="unlock")
         found["who_note"] = _note()
 
 
@@ -174,6 +205,9 @@ def _what(found: dict[str, Any]) -> None:
         found["prompt"] = gr.Textbox(
             "a portrait photo, a blue background", label="Prompt", lines=2, max_lines=6, elem_id="prompt"
         )
+        found["style"] = gr.Dropdown(
+            style_choices(()), value=NO_STYLE, label="Style", elem_id="style", visible=False, filterable=False
+        )
         found["strength"] = _number("Strength of the identity", (0.0, 2.0), 1.0, 0.05)
         with gr.Accordion("Steps, seed, count", open=False, elem_id="more"):
             found["steps"] = _number("Steps", (1.0, 60.0), 8.0, 1.0)
@@ -187,7 +221,9 @@ def _what(found: dict[str, Any]) -> None:
             found["stop"] = gr.Button("Stop", elem_id="stop", visible=False)
         found["draw_note"] = _note()
         with gr.Accordion("Draw a portrait again", open=False, elem_id="again"):
-            found["replay"] = _drop("A PNG of Diff-PC", "its settings return to the controls", png=True)
+            found["replay"] = _drop(
+                "A PNG of Diff-PC", "its settings return to the controls", accept="image/png"
+            )
             found["replay_note"] = _note()
 
 
@@ -195,9 +231,9 @@ def _title(text: str, hint: str) -> None:
     gr.HTML(f'<h2>{text}</h2><p class="lead">{hint}</p>', apply_default_css=False)
 
 
-def _drop(label: str, hint: str, multiple: bool = False, png: bool = False) -> gr.HTML:
+def _drop(label: str, hint: str, accept: str = _PHOTOS, multiple: bool = False) -> gr.HTML:
     many = " multiple" if multiple else ""
-    text = _DROP.format(label=label, hint=hint, multiple=many, accept="image/png" if png else _PHOTOS)
+    text = _DROP.format(label=label, hint=hint, multiple=many, accept=accept)
     load = "studio.drop(element, tokens => trigger('upload', {tokens}));"
     name = "-".join(label.lower().split())
     return gr.HTML(text, js_on_load=load, apply_default_css=False, elem_id=f"drop-{name}", min_width=80)

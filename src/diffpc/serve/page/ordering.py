@@ -14,8 +14,8 @@ from diffpc.face3d.predict import Placement
 from diffpc.face3d.presets import EXPRESSIONS
 from diffpc.serve import request as asked
 from diffpc.serve.page.controls import POLES, ExpressionSliders, PoseSliders, can_show, expressed
-from diffpc.serve.page.sitting import PHOTO, REFERENCE, Look, Photo, Sitting
-from diffpc.serve.request import PortraitRequest, Wish
+from diffpc.serve.page.sitting import PHOTO, REFERENCE, REPLAYED, Look, Photo, Sitting
+from diffpc.serve.request import Origin, PortraitRequest, Wish
 from diffpc.types import FaceParams
 
 TOLERANCE = 1e-5
@@ -36,7 +36,9 @@ def ordered(
     Raises:
         UsageError: if there is no photo of a person.
     """
-    if not sitting.references:
+    if sitting.filed:
+        settings |= {"identity": sitting.filed.identity, "origin": Origin(file=sitting.filed.mark)}
+    elif not sitting.references:
         raise UsageError("There is no photo of a person yet. Drop one under “Who”.")
     references = tuple(_given(photo) for photo in sitting.references)
     return PortraitRequest(references=references, wish=wished(sitting, sliders, look), **settings)
@@ -45,8 +47,10 @@ def ordered(
 def wished(sitting: Sitting, sliders: tuple[PoseSliders, ExpressionSliders], look: Look) -> Wish:
     """Pose and expression: photos and names where the sliders were left alone, numbers where they were moved.
 
-    An expression that a model cannot show by named scores makes the whole 3D face be given.
+    An expression that has neither names nor scores, nor a photo, makes the whole 3D face be given.
     """
+    if sitting.pose.name == REPLAYED and sliders[0] == sitting.pose.start.pose:
+        return Wish(params=sitting.params(sliders, look))
     source, pose = sitting.expression, _posed(sitting, sliders[0])
     if sliders[1] != source.start.expression:
         beta = expressed(source.start, sliders[1], look.eyes.model)
@@ -54,11 +58,13 @@ def wished(sitting: Sitting, sliders: tuple[PoseSliders, ExpressionSliders], loo
         return replace(pose, scores=scores) if scores else Wish(params=sitting.params(sliders, look))
     if source.scores:
         return replace(pose, scores=source.scores)
+    if source.name == REFERENCE and pose.target is None:
+        return pose
     if source.photo is None:
-        return replace(pose, expression="neutral" if source.name == REFERENCE else source.name)
+        named = source.name in EXPRESSIONS
+        return replace(pose, expression=source.name) if named else Wish(params=sitting.params(sliders, look))
     shared = pose.target is not None and pose.target.image is source.photo.image
-    own = source.name == REFERENCE and pose.target is None
-    return pose if shared or own else replace(pose, expression=_given(source.photo))
+    return pose if shared else replace(pose, expression=_given(source.photo))
 
 
 def scores_of(params: FaceParams, model: FaceModel) -> dict[str, float]:
@@ -89,8 +95,10 @@ def _names(model: FaceModel) -> set[str]:
 
 def _posed(sitting: Sitting, sliders: PoseSliders) -> Wish:
     source = sitting.pose
-    if sliders == source.start.pose and source.photo is not None:
-        return Wish(target=_given(source.photo)) if source.name == PHOTO else Wish()
+    if sliders == source.start.pose and source.name == REFERENCE:
+        return Wish()
+    if sliders == source.start.pose and source.name == PHOTO and source.photo is not None:
+        return Wish(target=_given(source.photo))
     return Wish(
         pose=Angles(sliders.yaw, sliders.pitch, sliders.roll),
         place=Placement(sliders.x, sliders.y, sliders.size),

@@ -11,11 +11,13 @@ from gradio.blocks import Block
 
 from diffpc.errors import DiffPCError, UsageError
 from diffpc.framing import framed
+from diffpc.identity_file import SUFFIX
 from diffpc.pipeline import PortraitSettings
+from diffpc.serve.identity_files import IdentityFile
 from diffpc.serve.page import show
 from diffpc.serve.page.canvas import drawn
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
-from diffpc.serve.page.layout import Parts, expression_choices, pose_choices
+from diffpc.serve.page.layout import Parts, expression_choices, pose_choices, style_choices
 from diffpc.serve.page.sitting import (
     PHOTO,
     REFERENCE,
@@ -26,6 +28,7 @@ from diffpc.serve.page.sitting import (
     Source,
     opened,
     with_face,
+    with_file,
     with_references,
     with_source,
 )
@@ -81,10 +84,12 @@ class Posing:
         """Connect the components."""
         parts, outputs = self.parts, self.outputs
         inputs: set[Block] = {parts.sitting, *parts.sliders}
-        extra = [parts.model, parts.steps, parts.guidance, parts.count]
+        extra = [parts.model, parts.style, parts.steps, parts.guidance, parts.count]
         page.load(self.open, None, [*outputs, *extra], **QUIET)
         parts.who.upload(self.add_references, inputs, outputs, **QUIET)
         parts.people.click(self.press_person, inputs, outputs, **QUIET)
+        for given in (parts.passphrase.submit, parts.unlock.click):
+            given(self.unlock, {*inputs, parts.passphrase}, outputs, **QUIET)
         parts.target.upload(self.add_target, inputs, outputs, **QUIET)
         parts.pose_photo.upload(self.add_pose, inputs, outputs, **QUIET)
         parts.expression_photo.upload(self.add_expression, inputs, outputs, **QUIET)
@@ -102,7 +107,8 @@ class Posing:
         parts = self.parts
         notes = [parts.who_note, parts.how_note]
         starts = [parts.pose_start, parts.expression_start]
-        return [parts.sitting, parts.people, *notes, *starts, *parts.sliders, parts.canvas]
+        people = [parts.people, parts.passphrase, parts.unlock]
+        return [parts.sitting, *people, *notes, *starts, *parts.sliders, parts.canvas]
 
     def open(self) -> Updates:
         """A new visitor: once the model is loaded, the controls take its ranges."""
@@ -117,9 +123,10 @@ class Posing:
         """What else depends on the model and the operator."""
         parts, limits, painter = self.parts, self.studio.limits, self.studio.painter
         width, height = painter.default_size
-        own = PortraitSettings(**painter.defaults)
+        own, styles = PortraitSettings(**painter.defaults), painter.making.styles
         return {
             parts.model: f"<p>draws {width} x {height} px</p>",
+            parts.style: gr.update(choices=style_choices(styles), visible=bool(styles)),
             parts.steps: gr.update(maximum=limits.steps, value=own.steps),
             parts.guidance: gr.update(value=own.guidance),
             parts.count: gr.update(maximum=limits.count),
@@ -140,19 +147,36 @@ class Posing:
         return {self.parts.canvas: self.face(*self.given(values))}
 
     def add_references(self, values: Values, event: gr.EventData) -> Updates:
-        """Photos of the person were dropped: all that can be used are added."""
-        photos, faults = list[Photo](), list[str]()
+        """Photos of the person were dropped: all that can be used are added. An identity file takes their place."""
+        photos, files, faults = list[Photo](), list[IdentityFile](), list[str]()
         for token in data_of(event).get("tokens") or []:
             try:
-                photos.append(self._photo(token))
+                upload = self.tray.take(token)
+                if upload.name.lower().endswith(SUFFIX):
+                    files.append(IdentityFile(upload.name, upload.data))
+                else:
+                    photos.append(self.look.photo(upload.data, upload.name))
             except DiffPCError as error:
                 faults.append(str(error))
-        return self.changed(
-            values,
-            self.parts.who_note,
-            lambda old: with_references(old, [*old.references, *photos], self.look) if photos else old,
-            faults,
-        )
+
+        def change(old: Sitting) -> Sitting:
+            if files:
+                return with_file(old, files[-1], self.look)
+            return with_references(old, [*old.references, *photos], self.look) if photos else old
+
+        return self.changed(values, self.parts.who_note, change, faults)
+
+    def unlock(self, values: Values) -> Updates:
+        """A passphrase was given; the page forgets it whether it fits or not."""
+        given = str(values[self.parts.passphrase] or "")
+
+        def change(old: Sitting) -> Sitting:
+            if old.locked is None or not given:
+                raise UsageError("Give the passphrase of the identity file.")
+            file = replace(old.locked, passphrase=given)
+            return with_file(old, file, self.look)
+
+        return self.changed(values, self.parts.who_note, change)
 
     def press_person(self, values: Values, event: gr.EventData) -> Updates:
         """A face was chosen, or a photo removed."""
@@ -212,14 +236,16 @@ class Posing:
     def shown(self, sitting: Sitting, sliders: Sliders) -> Updates:
         """Everything on this side as it is now, without a note."""
         parts, names = self.parts, self.look.expressions()
-        pose, expression = sitting.pose, sitting.expression
+        pose, expression, locked = sitting.pose, sitting.expression, sitting.locked is not None
         return {
             parts.sitting: sitting,
-            parts.people: show.people(sitting.references),
+            parts.people: show.people(sitting.references, sitting.filed),
+            parts.passphrase: gr.update(value="", visible=locked, label=_asking(sitting.locked)),
+            parts.unlock: gr.update(visible=locked),
             parts.who_note: "",
             parts.how_note: "",
             parts.pose_start: gr.update(
-                choices=pose_choices(_photo_name(sitting.pose_photo)), value=pose.name
+                choices=pose_choices(_photo_name(sitting.pose_photo), pose.name == REPLAYED), value=pose.name
             ),
             parts.expression_start: gr.update(
                 choices=expression_choices(
@@ -265,6 +291,10 @@ class Posing:
         if name == REPLAYED:
             return replace(getattr(sitting, kind))
         return self.look.pose(name) if kind == "pose" else self.look.expression(name)
+
+
+def _asking(locked: IdentityFile | None) -> str:
+    return f"Passphrase of {locked.name}" if locked else "Passphrase"
 
 
 def _photo_name(source: Source | None) -> str | None:

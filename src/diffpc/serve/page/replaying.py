@@ -10,7 +10,9 @@ from typing import Any, TypeAlias, cast
 from diffpc.errors import InputError
 from diffpc.face3d.predict import Placement
 from diffpc.face3d.presets import EXPRESSIONS
+from diffpc.face3d.written import is_written, read_written
 from diffpc.provenance import settings_in
+from diffpc.serve.note import Making
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, within
 from diffpc.serve.page.sitting import REPLAYED, Look, Photo, Sitting, Source, with_source
 
@@ -19,7 +21,7 @@ Sliders: TypeAlias = tuple[PoseSliders, ExpressionSliders]
 
 @dataclass(frozen=True)
 class Mark:
-    """A photo that the record names."""
+    """A photo, an identity file or a LoRA file that the record names."""
 
     name: str
     digest: str
@@ -39,6 +41,11 @@ class Again:
     """Yaw, pitch, roll in degrees."""
     place: tuple[float, ...] | None
     scores: dict[str, float] = field(default_factory=dict[str, float])
+    lora: tuple[Mark, ...] = ()
+    params: dict[str, Any] | None = None
+    """Expression and pose in numbers, as `face3d.written` has them."""
+    identity: Mark | None = None
+    """An identity file, instead of references."""
 
 
 def read(data: bytes, name: str) -> Again:
@@ -64,6 +71,9 @@ def read(data: bytes, name: str) -> Again:
             expression=_expression(old["expression"]),
             pose=_three(old["pose"]),
             place=_three(old["place"]),
+            params=_params(old.get("params")),
+            identity=_mark(old["identity"]) if old.get("identity") else None,
+            lora=tuple(_mark(one) for one in old.get("lora", [])),
             scores={str(key): _float(value) for key, value in dict(old.get("scores", {})).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -82,11 +92,17 @@ def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Slide
         UsageError: if the model cannot show the expression.
     """
     missing = [f"{mark.name} under “Who”" for mark in again.references if not _find(sitting, mark)]
+    if again.identity and not (sitting.filed and sitting.filed.mark[1] == again.identity.digest):
+        missing.append(f"{again.identity.name} under “Who”")
     target, expression = (_found(sitting, mark, look) for mark in (again.target, _photo_of(again)))
     if again.target and not target:
         missing.append(f"{again.target.name} as the target photo")
     if isinstance(again.expression, Mark) and not expression:
         missing.append(f"{again.expression.name} as the expression photo")
+    if again.params:
+        params = read_written(again.params, look.eyes.model, "the PNG")
+        sitting = with_source(sitting, Source(REPLAYED, look.start(params)), "pose", "expression")
+        return sitting, sitting.sliders, tuple(missing)
     base = look.reference(sitting)
     sitting = with_source(sitting, look.pose("frontal") if again.pose else target or base, "pose")
     sitting = with_source(sitting, _acting(again, look) or expression or target or base, "expression")
@@ -94,14 +110,28 @@ def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Slide
     return sitting, (posing, sitting.expression.start.expression), tuple(missing)
 
 
-def said(name: str, missing: Sequence[str]) -> str:
-    """What a visitor reads after a replay."""
+def styled(again: Again, making: Making) -> tuple[str | None, str]:
+    """The style that draws with a record's LoRA files, None for no style; and what to say if there is none."""
+    wanted = [mark.digest for mark in again.lora]
+    for style in (None, *making.styles):
+        if [digest for _, digest in making.loras(style)] == wanted:
+            return style, ""
+    files = ", ".join(mark.name for mark in again.lora) or "no LoRA"
+    return None, f" It was drawn with {files}, which is no style here: the portrait will look different."
+
+
+def said(name: str, missing: Sequence[str], remark: str = "") -> str:
+    """What a visitor reads after a replay.
+
+    Args:
+        name: of the PNG.
+        missing: photos that must be given.
+        remark: from `styled`.
+    """
+    text = f"The settings of {name} are back in the controls.{remark}"
     if not missing:
-        return f"The settings of {name} are back in the controls."
-    return (
-        f"The settings of {name} are back in the controls. A PNG names its photos but does not hold them: "
-        f"drop {', and '.join(missing)}."
-    )
+        return text
+    return f"{text} A PNG names its files but does not hold them: drop {', and '.join(missing)}."
 
 
 def _posing(again: Again, look: Look) -> PoseSliders:
@@ -136,6 +166,12 @@ def _expression(value: object) -> str | Mark | None:
     if value is None or (isinstance(value, str) and value in EXPRESSIONS):
         return value
     return _mark(value)
+
+
+def _params(value: object) -> dict[str, Any] | None:
+    if value is not None and not is_written(value):
+        raise ValueError("a 3D face of another form")
+    return cast("dict[str, Any] | None", value)
 
 
 def _mark(value: object) -> Mark:

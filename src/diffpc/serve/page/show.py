@@ -9,7 +9,7 @@ from html import escape
 from diffpc.images import resize
 from diffpc.serve.page.canvas import jpeg
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
-from diffpc.serve.page.sitting import Photo
+from diffpc.serve.page.sitting import Filed, Photo
 from diffpc.types import Image
 
 THUMBNAIL = 360
@@ -27,13 +27,11 @@ def note(text: str, kind: str = "error") -> str:
     return f'<p class="note {kind}" role="{role}">{escape(text)}</p>' if text else ""
 
 
-def people(photos: Sequence[Photo]) -> str:
-    """The reference photos with their faces outlined; each face is a button that chooses it."""
-    return (
-        f'<ul class="people">{"".join(_person(n, photo) for n, photo in enumerate(photos))}</ul>'
-        if photos
-        else ""
-    )
+def people(photos: Sequence[Photo], filed: Filed | None = None) -> str:
+    """The reference photos with their faces outlined; each face is a button that chooses it. Or an identity file."""
+    items = [_person(number, photo) for number, photo in enumerate(photos)]
+    items += [_filed(filed)] if filed else []
+    return f'<ul class="people">{"".join(items)}</ul>' if items else ""
 
 
 def canvas(picture: Image, words: str) -> str:
@@ -76,6 +74,15 @@ def _person(number: int, photo: Photo) -> str:
         f"{faces}</div>"
         f'<span class="name" title="{name}">{name}{several}</span>'
         f'<button type="button" class="quiet" data-remove="{number}" aria-label="Remove {name}">Remove</button></li>'
+    )
+
+
+def _filed(filed: Filed) -> str:
+    name, picture = escape(filed.mark[0]), thumbnail(filed.identity.features.cut)
+    return (
+        f'<li><div class="photo"><img src="{data_uri(picture)}" alt="The person of {name}"></div>'
+        f'<span class="name" title="{name}">{name}</span>'
+        f'<button type="button" class="quiet" data-remove="file" aria-label="Remove {name}">Remove</button></li>'
     )
 
 

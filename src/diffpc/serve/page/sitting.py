@@ -11,6 +11,8 @@ from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.presets import EXPRESSIONS, preset
 from diffpc.images import MAX_PIXELS, decode_image
+from diffpc.portrait import Identity
+from diffpc.serve.identity_files import IdentityFile, unlocked
 from diffpc.serve.page.controls import (
     LIMITS,
     ExpressionSliders,
@@ -23,6 +25,7 @@ from diffpc.serve.page.controls import (
     started,
     within,
 )
+from diffpc.serve.request import Mark
 from diffpc.types import Face, FaceParams, Image
 
 MAX_REFERENCES = 8
@@ -62,6 +65,14 @@ class Photo:
     def face(self) -> Face:
         """The face that counts."""
         return self.faces[self.chosen]
+
+
+@dataclass(frozen=True)
+class Filed:
+    """The person of an identity file that a visitor dropped."""
+
+    mark: Mark
+    identity: Identity
 
 
 @dataclass(frozen=True)
@@ -128,8 +139,11 @@ class Look:
 
     def reference(self, sitting: Sitting) -> Source:
         """The person's own pose and expression; of the mean face until there is a photo."""
-        photos = sitting.references
-        return replace(self.read(photos[0]), name=REFERENCE) if photos else opened(self).pose
+        if sitting.references:
+            return replace(self.read(sitting.references[0]), name=REFERENCE)
+        if sitting.filed:
+            return Source(REFERENCE, self.start(sitting.filed.identity.params))
+        return opened(self).pose
 
     def expressions(self) -> list[str]:
         """Names of the expressions that the model can show."""
@@ -153,10 +167,14 @@ class Sitting:
     """One visitor's photos and choices."""
 
     identity: FaceParams
-    """The person's 3D face; the mean face until there is a photo."""
+    """The person's 3D face; the mean face until there is a person."""
     pose: Source
     expression: Source
     references: tuple[Photo, ...] = ()
+    filed: Filed | None = None
+    """The person, of an identity file; excludes photos."""
+    locked: IdentityFile | None = None
+    """An identity file that waits for its passphrase."""
     pose_photo: Source | None = None
     """The last photo that was given for the pose; it stays a choice."""
     expression_photo: Source | None = None
@@ -189,10 +207,26 @@ def with_references(sitting: Sitting, photos: Sequence[Photo], look: Look) -> Si
             f"{len(photos)} photos are too many; use up to {MAX_REFERENCES}, the sharpest ones. "
             "Remove some first."
         )
-    new = replace(sitting, references=tuple(photos))
-    first = look.reference(new)
+    return _following(replace(sitting, references=tuple(photos), filed=None, locked=None), look)
+
+
+def with_file(sitting: Sitting, file: IdentityFile, look: Look) -> Sitting:
+    """The sitting with the person of an identity file instead of photos; an encrypted one waits for its passphrase.
+
+    Raises:
+        InputError: if it cannot be used, or the passphrase is another.
+    """
+    if file.locked and not file.passphrase:
+        return replace(sitting, locked=file)
+    filed = Filed(file.mark, unlocked(file, look.eyes))
+    return _following(replace(sitting, references=(), filed=filed, locked=None), look)
+
+
+def _following(sitting: Sitting, look: Look) -> Sitting:
+    """The sitting with everything that starts from the person starting from the one who is there now."""
+    first = look.reference(sitting)
     kinds = [kind for kind in ("pose", "expression") if getattr(sitting, kind).name == REFERENCE]
-    return replace(new, identity=first.start.params, **dict.fromkeys(kinds, first))
+    return replace(sitting, identity=first.start.params, **dict.fromkeys(kinds, first))
 
 
 def with_source(sitting: Sitting, source: Source, *kinds: str) -> Sitting:

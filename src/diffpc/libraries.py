@@ -1,0 +1,38 @@
+"""What the libraries say and raise, as this package says it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from diffpc.errors import InputError
+
+
+@contextmanager
+def explained(name: str, remedy: str) -> Generator[None]:
+    """What the libraries raise on files that do not fit becomes one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, LookupError, SafetensorError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{name}: cannot be loaded ({reason[:160]}); {remedy}") from error
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without the libraries' progress bars and notes; faults are raised all the same."""
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+            library.enable_progress_bar()
