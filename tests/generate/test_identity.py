@@ -40,6 +40,7 @@ def test_a_file_draws_what_its_photo_draws(file, random_model, astronaut_path, t
         "cut",
         "mesh",
         "i_3d",
+        "i_skin",
         "strip",
     }
     replay = drawn(capsys, random_model, tmp_path / "again.png", "--replay", by_file)

@@ -89,8 +89,8 @@ def test_the_portrait_carries_its_making(made: Made) -> None:
 def test_the_stages_are_pictures(made: Made) -> None:
     folder = made.folder / "stages"
     shapes = {path.stem: read_image(path).shape[:2] for path in folder.iterdir()}
-    assert set(shapes) == {"reference", "target", "aligned", "cut", "mesh", "i_3d", "strip"}
-    assert (shapes["i_3d"], shapes["mesh"], shapes["strip"]) == ((128, 128), (512, 512), (512, 2048))
+    assert set(shapes) == {"reference", "target", "aligned", "cut", "mesh", "i_3d", "i_skin", "strip"}
+    assert (shapes["i_3d"], shapes["mesh"], shapes["strip"]) == ((128, 128), (512, 512), (512, 2560))
     i_3d = read_image(folder / "i_3d.png")
     assert 0.1 < (i_3d > 0).mean() < 0.6
 
