@@ -138,7 +138,7 @@ def test_a_photo_becomes_a_portrait_that_can_be_drawn_again(
     assert (record.seed, record.settings["pose"]) == (1, [25.0, -9.0, 5.0])
 
     page.get_by_role("button", name="Show the stages").click()
-    expect(page.locator(".stages figure")).to_have_count(5)
+    expect(page.locator(".stages figure")).to_have_count(6)
     page.get_by_role("button", name="Use as target").click()
     expect(page.get_by_role("radio", name="As in portrait-1.png").first).to_be_checked()
 
