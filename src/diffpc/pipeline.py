@@ -255,8 +255,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         with clock("render"):
             control = self.place(params, size, settings.face_pass == "on", identity.skin)
         with clock("encode"):
-            conditions = self._conditions(identity, control, prompt, settings.count)
-            without = self._without(conditions, identity) if settings.guidance != 1 else None
+            conditions = self.conditions(identity, control, prompt, settings.count)
+            without = self.without(conditions, identity) if settings.guidance != 1 else None
         with clock("denoise"):
             noise = self._noise(settings, size)
             sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
@@ -307,14 +307,15 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             if narrow:
                 torch.nn.Module.to(self.vae, dtype=torch.float16)
 
-    def _conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
+    def conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
+        """What steers `count` portraits of one person."""
         return Conditions(
             self.encode_prompt(prompt, count),
             self.identity_tokens(identity.features, count),
             *self.encode_control(control, count),
         )
 
-    def _without(self, conditions: Conditions, identity: Identity) -> Conditions:
+    def without(self, conditions: Conditions, identity: Identity) -> Conditions:
         """Guidance pushes away from: no prompt, nobody in particular, the same 3D face."""
         features = identity.features
         zeros = [torch.zeros_like(one) for one in (features.global_vector, features.patches)]

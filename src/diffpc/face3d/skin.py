@@ -22,6 +22,7 @@ from diffpc.face3d.framing import Square, cut
 from diffpc.face3d.model import FaceModel
 from diffpc.face3d.predict import photo_points
 from diffpc.face3d.render import interpolate, rasterise, vertex_normals
+from diffpc.faces.align import transform_points
 from diffpc.types import FaceParams, Image
 
 SIDE = 256
@@ -80,8 +81,7 @@ def peel(image: Image, params: FaceParams, model: FaceModel, side: int = SIDE) -
     square = Square((x, y), size, roll=0.0, resolution=side)
     with torch.no_grad():
         normals = vertex_normals(model.vertices(params).world, model.triangles)[0]
-    matrix = square.matrix()
-    placed = points @ matrix[:, :2].T + matrix[:, 2]
+    placed = transform_points(points, square.matrix())
     return Skin(cut(image, square), torch.from_numpy(placed).float(), normals[:, 2].clone())
 
 

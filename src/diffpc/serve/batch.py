@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffpc.diffusion.backbone import TextCondition, downscale
 from diffpc.diffusion.sample import Conditions, Progress, SampleSettings, denoise, initial_noise
-from diffpc.pipeline import Clock, Control, DiffPCPipeline, Identity, Portrait, PortraitSet, PortraitSettings
+from diffpc.pipeline import Clock, DiffPCPipeline, Identity, Portrait, PortraitSet, PortraitSettings
 from diffpc.types import FaceParams
 
 
@@ -41,8 +41,13 @@ def draw_together(
     with clock("render"):
         controls = [pipeline.place(sitter.params, size, skin=sitter.identity.skin) for sitter in sitters]
     with clock("encode"):
-        conditions = _joined([_conditions(pipeline, *pair) for pair in zip(sitters, controls, strict=True)])
-        nobody = _without(pipeline, conditions, sitters[0].identity) if settings.guidance != 1 else None
+        conditions = _joined(
+            [
+                pipeline.conditions(sitter.identity, control, sitter.prompt, 1)
+                for sitter, control in zip(sitters, controls, strict=True)
+            ]
+        )
+        nobody = pipeline.without(conditions, sitters[0].identity) if settings.guidance != 1 else None
     with clock("denoise"):
         scale, channels = downscale(pipeline.vae), int(pipeline.unet.config["in_channels"])
         shape = (channels, size[1] // scale, size[0] // scale)
@@ -71,14 +76,6 @@ def draw_together(
     ]
 
 
-def _conditions(pipeline: DiffPCPipeline, sitter: Sitter, control: Control) -> Conditions:
-    return Conditions(
-        pipeline.encode_prompt(sitter.prompt, 1),
-        pipeline.identity_tokens(sitter.identity.features, 1),
-        *pipeline.encode_control(control, 1),
-    )
-
-
 def _joined(parts: Sequence[Conditions]) -> Conditions:
     return Conditions(
         TextCondition(
@@ -87,18 +84,4 @@ def _joined(parts: Sequence[Conditions]) -> Conditions:
         torch.cat([part.identity for part in parts]),
         torch.cat([part.z_3d for part in parts]),
         None if parts[0].z_skin is None else torch.cat([cast(Tensor, part.z_skin) for part in parts]),
-    )
-
-
-def _without(pipeline: DiffPCPipeline, conditions: Conditions, identity: Identity) -> Conditions:
-    """What guidance pushes away from: no prompt, nobody in particular, the same 3D faces."""
-    features = identity.features
-    nobody = replace(
-        features,
-        global_vector=torch.zeros_like(features.global_vector),
-        patches=torch.zeros_like(features.patches),
-    )
-    count = len(conditions.identity)
-    return Conditions(
-        pipeline.encode_prompt("", count), pipeline.identity_tokens(nobody, count), conditions.z_3d
     )

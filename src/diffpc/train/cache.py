@@ -29,6 +29,7 @@ from diffpc.files import atomic_write
 from diffpc.photos import Photo
 from diffpc.tensors import to_tensor
 from diffpc.train.examine import Examined, Refused, examine, flat_params, full_params
+from diffpc.train.features import latents_of
 from diffpc.train.settings import CacheSettings
 from diffpc.types import FaceParams, LandmarkLayout, Say
 from diffpc.weights import asset, fingerprint, sha256
@@ -292,7 +293,7 @@ def _rows(photos: list[Examined], tools: CacheTools, settings: CacheSettings) ->
     """The fields of CachedPhoto, per photo."""
     pictures = torch.stack([to_tensor(photo.picture) for photo in photos])
     renders = torch.stack([(2 * photo.i_3d - 1).expand(3, -1, -1) for photo in photos])
-    latents, z_3d = (_encoded(batch, tools.vae) for batch in (pictures, renders))
+    latents, z_3d = (latents_of(batch, tools.vae).half().cpu() for batch in (pictures, renders))
     faces = face_mask(torch.stack([photo.i_3d for photo in photos]), downscale(tools.vae))
     rows = [
         {
@@ -321,13 +322,6 @@ def face_mask(i_3d: Float[Tensor, "B H W"], scale: int) -> UInt8[Tensor, "B h w"
     """Where latents show a part of the face, and their neighbours."""
     seen = functional.max_pool2d((i_3d > 0).float()[:, None], scale)
     return functional.max_pool2d(seen, 3, stride=1, padding=1)[:, 0].to(torch.uint8)
-
-
-@torch.no_grad()
-def _encoded(pictures: Float[Tensor, "B 3 S S"], vae: AutoencoderKL) -> Float16[Tensor, "B C h w"]:
-    """Posterior modes times the scaling factor (method.md, point 2)."""
-    mode = vae.encode(pictures.to(vae.device), return_dict=False)[0].mode()
-    return (mode * vae.config["scaling_factor"]).half().cpu()
 
 
 def _part_files(folder: Path, index: dict[str, Any]) -> list[Path]:

@@ -32,10 +32,14 @@ def kept_features(
 
 
 @torch.no_grad()
+def latents_of(pictures: Float[Tensor, "B 3 H W"], vae: AutoencoderKL) -> Float[Tensor, "B C h w"]:
+    """Posterior modes times the scaling factor (method.md, point 2), on the VAE's device and of its type."""
+    mode = vae.encode(pictures.to(vae.device, vae.dtype), return_dict=False)[0].mode()
+    return mode * vae.config["scaling_factor"]
+
+
 def skin_latents(batch: Mapping[str, Tensor], vae: AutoencoderKL) -> Float[Tensor, "B C h w"] | None:
     """z_skin, zeros where it is dropped; None of samples without skin. It depends on both photos: no cache has it."""
     if "i_skin" not in batch:
         return None
-    pictures = batch["i_skin"].to(vae.dtype)
-    found = vae.encode(pictures, return_dict=False)[0].mode() * vae.config["scaling_factor"]
-    return found.float() * batch["kept_skin"][:, None, None, None]
+    return latents_of(batch["i_skin"], vae).float() * batch["kept_skin"][:, None, None, None]

@@ -15,7 +15,7 @@ from diffpc.diffusion.sample import Conditions, SampleSettings, denoise, initial
 from diffpc.images import resize
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.tensors import to_image
-from diffpc.train.features import patch_features, skin_latents
+from diffpc.train.features import latents_of, patch_features, skin_latents
 from diffpc.train.loop import Trainer
 from diffpc.train.pairs import PairDataset
 from diffpc.train.positions import Samples
@@ -56,9 +56,8 @@ def draw_captions(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Ima
 def draw_again(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
     """A photo's window and what the autoencoder makes of it; see `draw_pairs`."""
     batch = _batch(pipeline, samples, count)
-    scale = pipeline.vae.config["scaling_factor"]
     if "latents" not in batch:
-        batch["latents"] = scale * pipeline.vae.encode(batch["picture"], return_dict=False)[0].mode()
+        batch["latents"] = latents_of(batch["picture"], pipeline.vae)
     return _grid([[to_image(one) for one in batch["picture"]], pipeline.decode(batch["latents"])])
 
 
