@@ -13,10 +13,10 @@ from torch import Tensor
 
 from diffpc.backends import load
 from diffpc.errors import InputError, UsageError
+from diffpc.external.places import assets_root
 from diffpc.face3d.encoder import INITIAL_CAMERA_SCALE
 from diffpc.face3d.flame import FlameLayer, project
 from diffpc.face3d.flame_file import N_EXPRESSION, N_SHAPE, load_flame
-from diffpc.faces.assets import assets_root
 from diffpc.types import Crop, FaceParams
 
 FLAME_FILE = "flame.safetensors"

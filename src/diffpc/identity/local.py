@@ -13,7 +13,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from diffpc.backends import load
 from diffpc.errors import InputError
-from diffpc.faces.assets import assets_root, dlib_model
+from diffpc.external.places import assets_root
+from diffpc.faces.assets import dlib_model
 from diffpc.faces.dlib_embedder import WEIGHT_FILE
 from diffpc.faces.dlib_resnet import DlibFaceResNet, load_dlib_resnet
 
