@@ -33,6 +33,10 @@ MODEL = Asset(
 )
 
 
+def again(how):
+    return Fetching(how.root, how.mirror, how.token, how.manner, again=True)
+
+
 @contextmanager
 def bar(name):
     yield lambda done, total: None
@@ -79,6 +83,13 @@ def test_a_wrong_file_is_replaced_and_a_right_one_kept(how, site):
     assert [one.how for one in fetch(MODEL, how, bar)] == ["download", "there"]
     assert (how.root / "model/weights.bin").read_bytes() == CONTENT
     assert (how.root / "model/config.json").read_bytes() == b'{"mine": 1}'
+
+
+def test_what_has_no_known_hash_is_fetched_again_if_asked(how, site):
+    fetch(MODEL, how, bar)
+    (how.root / "model/config.json").write_bytes(b"broken")
+    assert [one.how for one in fetch(MODEL, again(how), bar)] == ["there", "download"]
+    assert (how.root / "model/config.json").read_bytes() == CONFIG
 
 
 def test_the_cache_of_the_hub_is_used_and_outlived(how, site, tmp_path, monkeypatch):

@@ -47,6 +47,8 @@ class Fetch:
     mirror: str | None = None
     """Address in the place of every source's host: MIRROR/OWNER/NAME/resolve/main/FILE for files of the hub. The hub's
     token (HF_TOKEN) is never sent there."""
+    again: bool = False
+    """Also fetch what is here and has no known hash: it may be broken."""
     json: bool = False
     """Print JSON instead of lines."""
     quiet: bool = False
@@ -130,7 +132,7 @@ def _fetch(arguments: Sequence[str]) -> int:
 
     if not parsed.names:
         raise UsageError("name what to fetch; `diffpc assets list` lists it")
-    how = Fetching(mirror=parsed.mirror, token=token_of(os.environ))
+    how = Fetching(mirror=parsed.mirror, token=token_of(os.environ), again=parsed.again)
     outcomes = [_fetched(asset, how, parsed.quiet or parsed.json) for asset in find(parsed.names)]
     faults = [one for one in outcomes if isinstance(one[1], DiffPCError)]
     if parsed.json:

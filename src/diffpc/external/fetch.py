@@ -35,6 +35,8 @@ class Fetching:
     token: str | None = None
     """For the hub."""
     manner: Manner = field(default_factory=Manner)
+    again: bool = False
+    """Also bring what is there and cannot be told by a hash to be right."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,7 @@ def fetch(asset: Asset, how: Fetching, bar: Bar) -> tuple[Fetched, ...]:
         InputError: if it is to be fetched by hand (the message says how), cannot be had, or is another file.
     """
     findings = verify(asset, how.root)
-    lacking = [found for found in findings if found.state in ("absent", "wrong")]
-    if not lacking:
+    if not any(_lacks(found, how) for found in findings):
         return tuple(Fetched(found.path, "there", found.state == "ok") for found in findings)
     if isinstance(asset.source, ByHand):
         raise InputError(by_hand(asset, asset.source))
@@ -98,11 +99,15 @@ def token_of(environment: Mapping[str, str]) -> str | None:
     return environment.get("HF_TOKEN", "").strip() or None
 
 
+def _lacks(found: Finding, how: Fetching) -> bool:
+    return found.state in ("absent", "wrong") or (how.again and found.state != "ok")
+
+
 def _brought(found: Finding, source: Hub | Web, how: Fetching, bar: Bar) -> Fetched:
     file, path = found.file, how.root / found.file.place
-    if found.state not in ("absent", "wrong"):
+    if not _lacks(found, how):
         return Fetched(found.path, "there", found.state == "ok")
-    if isinstance(source, Hub) and _from_cache(source, file, path):
+    if isinstance(source, Hub) and not how.again and _from_cache(source, file, path):
         return Fetched(path, "cache", bool(file.sha256))
     _download(address(source, file, how.mirror), path, (file.limit, file.size, file.sha256), how, bar)
     return Fetched(path, "download", bool(file.sha256))

@@ -59,4 +59,3 @@ def insightface_model(name: str, root: Path | None = None) -> Path:
         f"{name} was not found in any of: {', '.join(map(str, places))}; run: diffpc assets fetch "
         "antelopev2 (weights for non-commercial research only), or set DIFFPC_ASSETS to the folder that holds it"
     )
-

@@ -129,8 +129,8 @@ def load_clip_features(weights: Path | None = None) -> ClipPatches:
     folder = weights or assets_root() / "image_encoder"
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"no image encoder in {folder}; put config.json and model.safetensors of h94/IP-Adapter, "
-            "models/image_encoder, there (CLIP ViT-H/14)"
+            f"no image encoder in {folder} (CLIP ViT-H/14: config.json and model.safetensors of h94/IP-Adapter, "
+            "models/image_encoder); run: diffpc assets fetch clip_vit_h"
         )
     try:
         network = CLIPVisionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
