@@ -62,7 +62,7 @@ def test_verify_says_unknown_and_wrong(root, capsys):
 
 
 def test_fetch_brings_what_it_can_and_tells_the_rest(root, capsys):
-    name = "CompVis/stable-diffusion-safety-checker/resolve/main"
+    name = "CompVis/stable-diffusion-safety-checker/resolve/1664e306d2258485321cbbd8083074c9474d4e41"
     contents = {file: file.encode() for file in ("config.json", "preprocessor_config.json")}
     contents["model.safetensors"] = b"\x02\0\0\0\0\0\0\0{}"
     with serving(Site(files={f"/{name}/{file}": content for file, content in contents.items()})) as site:
@@ -100,6 +100,18 @@ def test_licence_reports(capsys):
     assert report["commercial"] == "no" and report["parts"][-1]["name"] == "lcm_lora_sdxl"
     assert words("licence") == 0
     assert "may be used commercially: no, because of base" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["assets", "fetch", "--help"], ["doctor", "--help"]])
+def test_help_loads_nothing_heavy(given):
+    heavy = "{'torch', 'diffusers', 'transformers', 'cv2', 'numpy'}"
+    code = (
+        f"import sys\nfrom diffpc import cli\ntry:\n    cli.main({given})\nexcept SystemExit:\n    pass\n"
+        f"print('loaded', sorted({heavy} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("loaded []\n")
+    assert "--json" in answer.stdout
 
 
 def test_help(capsys):

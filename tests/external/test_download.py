@@ -2,11 +2,15 @@
 
 import hashlib
 import random
+import shutil
+import ssl
+from collections import namedtuple
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 
 from diffpc.errors import InputError, UsageError
-from diffpc.external import http
 from diffpc.external.download import Manner, Order, download
 from diffpc.external.http import Token
 from diffpc.external.partial import Mark, Part
@@ -241,7 +245,53 @@ def test_circles_and_other_kinds_of_address_are_refused(order, site, tmp_path):
     assert left(order) == []
 
 
-def test_a_secure_address_never_leads_to_an_open_one(monkeypatch):
-    monkeypatch.setattr(http, "_request", lambda *_: "http://127.0.0.1:9/file.bin")
-    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/file\.bin: is no https address"):
-        http.ask("https://127.0.0.1/file.bin", {})
+@pytest.fixture
+def secure(tmp_path):
+    """A server's side of TLS with a certificate of its own making, and the certificate's file."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    hosts = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = made.add_extension(hosts, critical=True).sign(key, hashes.SHA256())
+    encoding = serialization.Encoding.PEM
+    kinds = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(signed.public_bytes(encoding))
+    private.write_bytes(key.private_bytes(encoding, *kinds))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, private)
+    return context, certificate
+
+
+def test_certificates_are_checked_and_secure_addresses_never_lead_to_open_ones(
+    order, site, secure, monkeypatch
+):
+    context, certificate = secure
+    with serving(Site(files={"/file.bin": CONTENT}), context) as safe:
+        order = changed(order, url=f"{safe.url}/file.bin")
+        with pytest.raises(InputError, match="CERTIFICATE_VERIFY_FAILED"):
+            run(order)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        run(order)
+        assert order.path.read_bytes() == CONTENT
+        safe.redirects = {"/away.bin": f"{site.url}/file.bin"}
+        with pytest.raises(InputError, match=r"http://127\.0\.0\.1:\d+/file\.bin: is no https address"):
+            run(changed(order, url=f"{safe.url}/away.bin"))
+    assert site.asked == []
+
+
+def test_a_folder_that_cannot_be_made_and_a_full_disk_are_told(order, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        run(changed(order, path=tmp_path / "file" / "below" / "file.bin"))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 90, 10))
+    with pytest.raises(InputError, match="has 10 bytes free and 3145728 are needed"):
+        run(order)
+    assert left(order) == []

@@ -96,9 +96,9 @@ def _receive(order: Order, part: Part, manner: Manner, progress: Progress) -> bo
         offset, found = _offset(response, part, mark), _mark(response)
         total = found.length if found.length >= 0 else None
         _check(order, response, total)
+        _check_room(order, (total or 0) - offset)
         if not offset:
             part.restart(found if found.etag and total is not None else None)
-        _check_room(order, (total or 0) - offset)
         _copy(order, response, part, total, progress)
     return offset > 0
 
@@ -144,8 +144,11 @@ def _check(order: Order, response: HTTPResponse, total: int | None) -> None:
 
 
 def _check_room(order: Order, missing: int) -> None:
-    order.path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(order.path.parent).free
+    try:
+        order.path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(order.path.parent).free
+    except OSError as error:
+        raise unwritable(order.path.parent, error) from error
     if missing > free:
         raise InputError(
             f"{order.path.parent}: has {free} bytes free and {missing} are needed; make room or set DIFFPC_ASSETS"

@@ -148,8 +148,9 @@ def _safety_checker() -> Asset:
         "safety_checker",
         "diffusers' check of pictures, for serving",
         tuple(File(f"safety_checker/{name}") for name in names),
-        Hub("CompVis/stable-diffusion-safety-checker"),
-        Licence("not confirmed", "unclear", "read its page"),
+        # The first commit that has a safetensors file.
+        Hub("CompVis/stable-diffusion-safety-checker", "1664e306d2258485321cbbd8083074c9474d4e41"),
+        Licence("none stated on its page", "unclear", "its page names no licence"),
         "serve --nsfw-checker $DIFFPC_ASSETS/safety_checker",
     )
 

@@ -30,7 +30,7 @@ def unpack(archive: Path, root: Path, files: Sequence[File]) -> None:
             wanted = _wanted(opened, files, archive)
             for file, member in wanted:
                 _extract(opened, member, root / file.place, file.limit)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise InputError(f"{archive}: is no whole zip file ({error}); fetch it again") from error
 
 
