@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,14 @@ class Site:
         return [headers.get(name) for _, headers in self.asked]
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up or trust it not: the tests make them."""
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving(site: Site, secure: SSLContext | None = None) -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
@@ -51,7 +60,7 @@ def serving(site: Site, secure: SSLContext | None = None) -> Iterator[Site]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     if secure is not None:
         server.socket = secure.wrap_socket(server.socket, server_side=True)
     site.url = f"http{'s' * (secure is not None)}://127.0.0.1:{server.server_port}"
