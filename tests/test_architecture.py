@@ -18,6 +18,7 @@ GROUND = {"types", "settings", "presets", "errors", "backends", "photos"}
 GROUND |= {"files", "images", "tensors", "weights", "provenance", "records", "sealed", "libraries"}
 FLOORS = (
     GROUND,
+    {"external"},
     {"faces"},
     {"face3d", "identity"},
     {"diffusion"},
@@ -29,7 +30,7 @@ FLOORS = (
     {"adapter_file", "identity_file", "loras"},
     {"loading"},
     {""},
-    {"generate", "train", "curate", "evaluate", "serve"},
+    {"generate", "train", "curate", "evaluate", "serve", "doctor"},
     {"cli"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

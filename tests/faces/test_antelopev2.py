@@ -91,7 +91,7 @@ def test_the_embedder_is_arcface(root, astronaut):
 def test_missing_and_damaged_files_say_what_to_do(root, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("DIFFPC_ASSETS", raising=False)
-    with pytest.raises(InputError, match=r"download antelopev2\.zip.*DIFFPC_ASSETS"):
+    with pytest.raises(InputError, match=r"diffpc assets fetch antelopev2.*DIFFPC_ASSETS"):
         load_detector("insightface")
     with pytest.raises(UsageError, match="is no folder"):
         load_embedder("arcface", root=tmp_path / "none")

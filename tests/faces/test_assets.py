@@ -29,3 +29,12 @@ def test_the_data_package_is_located_without_importing_it():
     assert "face_recognition_models" not in sys.modules
     with pytest.raises(InputError, match=r"none\.dat is missing; run: pip install"):
         dlib_model("none.dat")
+
+
+def test_what_was_fetched_without_the_variable_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DIFFPC_ASSETS", raising=False)
+    folder = tmp_path / ".cache" / "diffpc" / "models" / "antelopev2"
+    folder.mkdir(parents=True)
+    (folder / "glintr100.onnx").touch()
+    assert insightface_model("glintr100.onnx") == folder / "glintr100.onnx"

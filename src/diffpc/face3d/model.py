@@ -13,10 +13,10 @@ from torch import Tensor
 
 from diffpc.backends import load
 from diffpc.errors import InputError, UsageError
+from diffpc.external.places import assets_root
 from diffpc.face3d.encoder import INITIAL_CAMERA_SCALE
 from diffpc.face3d.flame import FlameLayer, project
 from diffpc.face3d.flame_file import N_EXPRESSION, N_SHAPE, load_flame
-from diffpc.faces.assets import assets_root
 from diffpc.types import Crop, FaceParams
 
 FLAME_FILE = "flame.safetensors"
@@ -196,8 +196,8 @@ def load_flame_model(weights: Path | None = None) -> FlameFaceModel:
         InputError: if it is absent or broken.
     """
     remedy = (
-        "FLAME does not ship with diffpc: register at flame.is.tue.mpg.de and convert FLAME 2020 with "
-        "diffpc.face3d.flame_file"
+        "FLAME does not ship with diffpc: register at flame.is.tue.mpg.de and convert FLAME 2020; for the steps "
+        "run: diffpc assets fetch flame"
     )
     data = load_flame(user_weights(weights, FLAME_FILE, remedy))
     return FlameFaceModel(FlameLayer(data, kept=data.face_vertices))

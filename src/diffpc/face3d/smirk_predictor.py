@@ -52,5 +52,5 @@ def load_smirk_predictor(weights: Path | None = None) -> SmirkPredictor:
     Raises:
         InputError: if it is absent or broken.
     """
-    remedy = "SMIRK does not ship with diffpc: fetch SMIRK_em1.pt as github.com/georgeretsi/smirk says"
+    remedy = "SMIRK does not ship with diffpc; for the steps run: diffpc assets fetch smirk"
     return SmirkPredictor(load_smirk(user_weights(weights, SMIRK_FILE, remedy)), load_light_predictor())

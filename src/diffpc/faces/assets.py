@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from diffpc.errors import InputError, UsageError
-
-ASSETS_VARIABLE = "DIFFPC_ASSETS"
-"""Environment variable that names the folder of models the user fetched."""
-
-
-def assets_root() -> Path:
-    """Return the folder of models the user fetched: $DIFFPC_ASSETS, or ~/.cache/diffpc."""
-    named = os.environ.get(ASSETS_VARIABLE)
-    return Path(named) if named else Path.home() / ".cache" / "diffpc"
+from diffpc.external.places import assets_root, insightface_home, pack_places
 
 
 def dlib_model(name: str) -> Path:
@@ -51,7 +42,7 @@ def insightface_model(name: str, root: Path | None = None) -> Path:
     Args:
         name: file name, "scrfd_10g_bnkps.onnx" or "glintr100.onnx".
         root: the folder that holds the files, or `antelopev2/`, or `models/antelopev2/`. By default
-            $DIFFPC_ASSETS, then ~/.insightface.
+            $DIFFPC_ASSETS or ~/.cache/diffpc, then ~/.insightface.
 
     Raises:
         UsageError: if `root` is no folder.
@@ -59,31 +50,12 @@ def insightface_model(name: str, root: Path | None = None) -> Path:
     """
     if root is not None and not root.is_dir():
         raise UsageError(f"{root} is no folder; give the folder that holds antelopev2")
-    places = [place for start in _roots(root) for place in _pack_places(start)]
+    starts = (root,) if root is not None else (assets_root(), insightface_home())
+    places = [place for start in starts for place in pack_places(start)]
     for place in places:
         if (place / name).is_file():
             return place / name
     raise InputError(
-        f"{name} was not found in any of: {', '.join(map(str, places))}; download antelopev2.zip from "
-        f"insightface's model zoo (weights for non-commercial research only), unpack it and set "
-        f"{ASSETS_VARIABLE} to the folder that holds it"
-    )
-
-
-def _roots(root: Path | None) -> tuple[Path, ...]:
-    if root is not None:
-        return (root,)
-    named = os.environ.get(ASSETS_VARIABLE)
-    home = Path.home() / ".insightface"
-    return (Path(named), home) if named else (home,)
-
-
-def _pack_places(start: Path) -> tuple[Path, ...]:
-    pack = "antelopev2"
-    return (
-        start,
-        start / pack,
-        start / pack / pack,
-        start / "models" / pack,
-        start / "models" / pack / pack,
+        f"{name} was not found in any of: {', '.join(map(str, places))}; run: diffpc assets fetch "
+        "antelopev2 (weights for non-commercial research only), or set DIFFPC_ASSETS to the folder that holds it"
     )

@@ -13,7 +13,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from diffpc.backends import load
 from diffpc.errors import InputError
-from diffpc.faces.assets import assets_root, dlib_model
+from diffpc.external.places import assets_root
+from diffpc.faces.assets import dlib_model
 from diffpc.faces.dlib_embedder import WEIGHT_FILE
 from diffpc.faces.dlib_resnet import DlibFaceResNet, load_dlib_resnet
 
@@ -128,8 +129,8 @@ def load_clip_features(weights: Path | None = None) -> ClipPatches:
     folder = weights or assets_root() / "image_encoder"
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"no image encoder in {folder}; put config.json and model.safetensors of h94/IP-Adapter, "
-            "models/image_encoder, there (CLIP ViT-H/14)"
+            f"no image encoder in {folder} (CLIP ViT-H/14: config.json and model.safetensors of h94/IP-Adapter, "
+            "models/image_encoder); run: diffpc assets fetch clip_vit_h"
         )
     try:
         network = CLIPVisionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
