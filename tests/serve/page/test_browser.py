@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from diffpc.identity_file import save_identity
+from diffpc.images import encode_png, resize
 from diffpc.loading import load_eyes, load_pipeline
 from diffpc.person import gathered
 from diffpc.provenance import read_settings, settings_in
@@ -203,6 +205,63 @@ def test_an_encrypted_identity_file_stands_for_photos(page: Page, astronaut: Ima
     event.value.save_as(tmp_path / "it.png")
     settings = read_settings(tmp_path / "it.png").settings
     assert (settings["reference"], settings["identity"]) == ([], [file.name, sha256(file)])
+
+
+def test_one_of_two_faces_is_chosen(page: Page, astronaut: Image, tmp_path: Path) -> None:
+    """By a click, and by the replay of a portrait of that face."""
+    small = np.zeros((512, 340, 3), np.uint8)
+    small[100:440] = resize(astronaut, 340, 340)
+    (tmp_path / "two.png").write_bytes(encode_png(np.concatenate([astronaut, small], axis=1)))
+    first, second = (page.get_by_role("button", name=f"Face {n} of 2 in two.png") for n in (1, 2))
+    page.set_input_files("#drop-photos-of-the-person input", tmp_path / "two.png")
+    expect(first).to_have_attribute("aria-pressed", "true")
+    second.click()
+    expect(second).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    page.get_by_role("button", name="Draw the portrait").click()
+    with page.expect_download() as event:
+        page.get_by_role("link", name="Download").click()
+    event.value.save_as(tmp_path / "it.png")
+    assert read_settings(tmp_path / "it.png").settings["face"] == 1
+
+    page.reload()
+    page.get_by_role("button", name="Draw a portrait again").click()
+    page.set_input_files("#drop-a-png-of-diff-pc input", tmp_path / "it.png")
+    expect(page.locator("#again [role=status]")).to_contain_text("drop two.png under")
+    page.set_input_files("#drop-photos-of-the-person input", tmp_path / "two.png")
+    expect(second).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_job_is_stopped(page: Page, astronaut_path: Path) -> None:
+    give(page, astronaut_path)
+    page.get_by_role("checkbox", name="Everyone in the photos").check()
+    page.get_by_role("button", name="Steps, seed, count").click()
+    page.get_by_role("slider", name="Steps").fill("50")
+    page.get_by_role("slider", name="Portraits").fill("4")
+    page.get_by_role("button", name="Draw the portrait").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#what .note")).to_have_text("Stopped; nothing was kept.")
+    expect(page.get_by_role("button", name="Draw the portrait")).to_be_enabled()
+    expect(page.get_by_role("link", name="Download")).to_have_count(0)
+
+
+def test_a_photo_is_dropped_with_the_mouse(page: Page, astronaut_path: Path) -> None:
+    """Playwright cannot drag from the desktop: the browser is given the event that it makes of such a drag."""
+    place = page.locator("#drop-photos-of-the-person .drop")
+    carried = page.evaluate_handle(
+        """async data => {
+            const blob = await (await fetch("data:image/jpeg;base64," + data)).blob();
+            const carried = new DataTransfer();
+            carried.items.add(new File([blob], "astronaut.jpg", {type: "image/jpeg"}));
+            return carried;
+        }""",
+        b64encode(astronaut_path.read_bytes()).decode(),
+    )
+    place.dispatch_event("dragover", {"dataTransfer": carried})
+    expect(page.locator(".over")).to_have_count(1)
+    place.dispatch_event("drop", {"dataTransfer": carried})
+    expect(page.locator(".over")).to_have_count(0)
+    expect(page.get_by_role("button", name="Face 1 of 1 in astronaut.jpg")).to_be_visible()
 
 
 def test_a_photo_that_cannot_be_used_is_said_beside_it(page: Page, tmp_path: Path) -> None:

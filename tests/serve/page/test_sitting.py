@@ -14,7 +14,7 @@ from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, posed
 from diffpc.face3d.written import written
 from diffpc.identity_file import save_identity
-from diffpc.images import encode_png
+from diffpc.images import encode_png, resize
 from diffpc.person import gathered
 from diffpc.presets import tiny
 from diffpc.provenance import Provenance, png_metadata
@@ -28,6 +28,7 @@ from diffpc.serve.page.sitting import (
     PHOTO,
     REFERENCE,
     REPLAYED,
+    TARGET,
     Look,
     Photo,
     Sitting,
@@ -309,3 +310,34 @@ def test_a_replayed_3d_face_is_asked_for_again_exactly(sitting: Sitting, look: L
 def test_a_record_of_another_form_is_refused_in_words(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"old\.png: its Diff-PC settings are not usable"):
         replaying.read(png_of("1" * 64, **change), "old.png")
+
+
+def two_faced(astronaut: np.ndarray) -> bytes:
+    """A PNG of two faces, the smaller at the right."""
+    small = np.zeros((512, 340, 3), np.uint8)
+    small[100:440] = resize(astronaut, 340, 340)
+    return encode_png(np.concatenate([astronaut, small], axis=1))
+
+
+def test_a_replay_chooses_the_records_faces(look: Look, sitting: Sitting, astronaut: np.ndarray) -> None:
+    """In photos that are on the page, in those that come later, and apart for who and pose."""
+    two = look.photo(two_faced(astronaut), "two.png")
+    mark = ["two.png", two.digest]
+    data = png_of(two.digest, reference=[mark], face=1, target=mark, target_face=0, pose=None, place=None)
+    again = replaying.read(data, "old.png")
+    here = replaying.returned(again, with_references(sitting, [two], look), look)[0]
+    later = replaying.returned(again, sitting, look)[0]
+    later = with_references(later, [later.arrived(two, REFERENCE)], look)
+    assert (here.references[0].chosen, later.references[0].chosen) == (1, 1)
+    assert torch.equal(here.identity.shape, look.read(two.choosing(1)).start.params.shape)
+    assert here.pose.photo is not None and here.pose.photo.chosen == 0
+    assert later.arrived(two.choosing(1), TARGET).chosen == 0
+
+
+def test_a_record_of_a_face_that_is_not_there_changes_nothing(
+    photo: Photo, sitting: Sitting, look: Look
+) -> None:
+    again = replaying.read(png_of(photo.digest, face=7), "old.png")
+    assert replaying.returned(again, sitting, look)[0].references[0].chosen == 0
+    with pytest.raises(InputError, match="not usable"):
+        replaying.read(png_of(photo.digest, faces=[0, 1]), "old.png")

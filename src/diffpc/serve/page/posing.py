@@ -19,9 +19,11 @@ from diffpc.serve.page.canvas import drawn
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders
 from diffpc.serve.page.layout import Parts, expression_choices, pose_choices, style_choices
 from diffpc.serve.page.sitting import (
+    EXPRESSION,
     PHOTO,
     REFERENCE,
     REPLAYED,
+    TARGET,
     Look,
     Photo,
     Sitting,
@@ -162,7 +164,8 @@ class Posing:
         def change(old: Sitting) -> Sitting:
             if files:
                 return with_file(old, files[-1], self.look)
-            return with_references(old, [*old.references, *photos], self.look) if photos else old
+            arrived = [old.arrived(photo, REFERENCE) for photo in photos]
+            return with_references(old, [*old.references, *arrived], self.look) if arrived else old
 
         return self.changed(values, self.parts.who_note, change, faults)
 
@@ -274,7 +277,9 @@ class Posing:
 
     def _add(self, values: Values, event: gr.EventData, *kinds: str) -> Updates:
         def change(old: Sitting) -> Sitting:
-            return with_source(old, self.look.read(self._photo(tokens_of(event)[0])), *kinds)
+            place = TARGET if "pose" in kinds else EXPRESSION
+            photo = old.arrived(self._photo(tokens_of(event)[0]), place)
+            return with_source(old, self.look.read(photo), *kinds)
 
         return self.changed(values, self.parts.how_note, change)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from io import BytesIO
 from typing import Any, TypeAlias, cast
 
@@ -14,7 +14,18 @@ from diffpc.face3d.written import is_written, read_written
 from diffpc.provenance import settings_in
 from diffpc.serve.note import Making
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, within
-from diffpc.serve.page.sitting import REPLAYED, Look, Photo, Sitting, Source, with_source
+from diffpc.serve.page.sitting import (
+    EXPRESSION,
+    REFERENCE,
+    REPLAYED,
+    TARGET,
+    Look,
+    Photo,
+    Sitting,
+    Source,
+    with_references,
+    with_source,
+)
 
 Sliders: TypeAlias = tuple[PoseSliders, ExpressionSliders]
 
@@ -26,6 +37,8 @@ class Mark:
     name: str
     digest: str
     """sha256 of its file."""
+    face: int | None = None
+    """The face that was chosen in a photo; None: it has one that stands out."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +79,9 @@ def read(data: bytes, name: str) -> Again:
                 "guidance": _float(old["guidance"]),
                 "strength": _float(old["strength"]),
             },
-            references=tuple(_mark(one) for one in old["reference"]),
-            target=_mark(old["target"]) if old["target"] else None,
-            expression=_expression(old["expression"]),
+            references=_references(old),
+            target=_mark(old["target"], old.get("target_face")) if old["target"] else None,
+            expression=_expression(old["expression"], old.get("expression_face")),
             pose=_three(old["pose"]),
             place=_three(old["place"]),
             params=_params(old.get("params")),
@@ -91,6 +104,7 @@ def returned(again: Again, sitting: Sitting, look: Look) -> tuple[Sitting, Slide
     Raises:
         UsageError: if the model cannot show the expression.
     """
+    sitting = _choosing(again, sitting, look)
     missing = [f"{mark.name} under “Who”" for mark in again.references if not _find(sitting, mark)]
     if again.identity and not (sitting.filed and sitting.filed.mark[1] == again.identity.digest):
         missing.append(f"{again.identity.name} under “Who”")
@@ -151,10 +165,23 @@ def _photo_of(again: Again) -> Mark | None:
     return again.expression if isinstance(again.expression, Mark) else None
 
 
+def _choosing(again: Again, sitting: Sitting, look: Look) -> Sitting:
+    """The page with the record's faces chosen: in the photos of the person that are there, and in all to come."""
+    places = [
+        *((REFERENCE, mark) for mark in again.references),
+        (TARGET, again.target),
+        (EXPRESSION, _photo_of(again)),
+    ]
+    recalled = {(place, mark.digest): mark.face for place, mark in places if mark and mark.face is not None}
+    sitting = replace(sitting, recalled=recalled)
+    photos = tuple(sitting.arrived(photo, REFERENCE) for photo in sitting.references)
+    return sitting if photos == sitting.references else with_references(sitting, photos, look)
+
+
 def _found(sitting: Sitting, mark: Mark | None, look: Look) -> Source | None:
     """A photo of the page as a source, if it is the one that the record names."""
     photo = _find(sitting, mark) if mark else None
-    return look.read(photo) if photo else None
+    return look.read(photo.choosing(mark.face)) if photo and mark else None
 
 
 def _find(sitting: Sitting, mark: Mark) -> Photo | None:
@@ -162,10 +189,16 @@ def _find(sitting: Sitting, mark: Mark) -> Photo | None:
     return next((one for one in (*sitting.references, *own) if one and one.digest == mark.digest), None)
 
 
-def _expression(value: object) -> str | Mark | None:
+def _references(old: dict[str, Any]) -> tuple[Mark, ...]:
+    marks = cast("list[object]", old["reference"])
+    faces = cast("list[object]", old.get("faces") or [old.get("face")] * len(marks))
+    return tuple(_mark(mark, face) for mark, face in zip(marks, faces, strict=True))
+
+
+def _expression(value: object, face: object) -> str | Mark | None:
     if value is None or (isinstance(value, str) and value in EXPRESSIONS):
         return value
-    return _mark(value)
+    return _mark(value, face)
 
 
 def _params(value: object) -> dict[str, Any] | None:
@@ -174,11 +207,11 @@ def _params(value: object) -> dict[str, Any] | None:
     return cast("dict[str, Any] | None", value)
 
 
-def _mark(value: object) -> Mark:
+def _mark(value: object, face: object = None) -> Mark:
     name, digest = cast("list[object]", value)
     if not isinstance(name, str) or not isinstance(digest, str):
         raise ValueError("a photo without a name")
-    return Mark(name[-80:], digest)
+    return Mark(name[-80:], digest, None if face is None else _whole(face))
 
 
 def _three(value: object) -> tuple[float, ...] | None:

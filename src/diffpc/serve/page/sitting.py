@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -35,6 +35,9 @@ REFERENCE = "reference"
 PHOTO = "photo"
 REPLAYED = "replayed"
 
+TARGET = "target"
+EXPRESSION = "expression"
+
 POSES: Mapping[str, PoseSliders] = MappingProxyType(
     {
         "frontal": PoseSliders(),
@@ -65,6 +68,10 @@ class Photo:
     def face(self) -> Face:
         """The face that counts."""
         return self.faces[self.chosen]
+
+    def choosing(self, face: int | None) -> Photo:
+        """The photo with that face chosen; as it is if there is no such face."""
+        return replace(self, chosen=face) if face is not None and face < len(self.faces) else self
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,12 @@ class Sitting:
     """The last photo that was given for the pose; it stays a choice."""
     expression_photo: Source | None = None
     """The last photo that was given for the expression; it stays a choice."""
+    recalled: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """The faces that a replayed record chose: (REFERENCE, TARGET or EXPRESSION, sha256 of the photo) -> face."""
+
+    def arrived(self, photo: Photo, place: str) -> Photo:
+        """A photo dropped at REFERENCE, TARGET or EXPRESSION, with the face that a replayed record chose in it."""
+        return photo.choosing(self.recalled.get((place, photo.digest)))
 
     def params(self, sliders: tuple[PoseSliders, ExpressionSliders], look: Look) -> FaceParams:
         """(alpha_ref, beta_tgt, gamma_tgt) of Eq. 7."""
