@@ -7,7 +7,7 @@ import pytest
 
 from diffpc import cli
 from diffpc.images import read_image, write_png
-from diffpc.provenance import read_settings
+from diffpc.provenance import Provenance, png_metadata, read_settings
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def run(random_model, astronaut_path, film, tmp_path, capsys):
     return call
 
 
-def test_a_film_is_drawn_and_gone_on_with(run, tmp_path):
+def test_a_film_is_drawn_and_gone_on_with(run, film, tmp_path):
     out, animation = tmp_path / "out", tmp_path / "out.webp"
     found = json.loads(run(0, "--animation", animation, "--json").out)
     assert (found["frames"], found["drawn"], found["kept"]) == (5, 4, 0)
@@ -41,7 +41,7 @@ def test_a_film_is_drawn_and_gone_on_with(run, tmp_path):
     assert names == ["00000.png", "00001.png", "00002.png", "00003.png"]
     assert animation.is_file() and found["animation"] == str(animation)
     settings = read_settings(out / "00002.png").settings
-    assert settings["frame"] == 2 and "/" not in settings["target"][0]
+    assert settings["film"][0] == film.name and settings["film"][2] == 2
 
     before = {name: (out / name).read_bytes() for name in names}
     (out / "00001.png").unlink()
@@ -51,7 +51,42 @@ def test_a_film_is_drawn_and_gone_on_with(run, tmp_path):
     assert {name: (out / name).read_bytes() for name in names} == before
 
     assert "holds the frames of another sequence" in run(2, "--seed", 5).err
-    assert cli.main(["generate", "--replay", str(out / "00001.png")]) == 3
+
+
+def test_a_frame_is_drawn_again_without_the_film(run, random_model, astronaut_path, tmp_path):
+    """Also a bridged one; the record holds the smoothed face."""
+    run(0)
+    frame, again = tmp_path / "out" / "00002.png", tmp_path / "again.png"
+    words = ["--replay", frame, "--reference", astronaut_path, "--model", random_model, "--output", again]
+    assert cli.main(["generate", *map(str, words)]) == 0
+    assert again.read_bytes() == frame.read_bytes()
+
+
+def test_a_frame_of_an_earlier_version_needs_its_film(astronaut_path, tmp_path, capsys):
+    record = {
+        name: None
+        for name in ("target", "expression", "pose", "place", "model", "base", "face", "target_face")
+    }
+    record |= {"reference": [["me.jpg", "1" * 64]], "lora": [], "steps": 1, "guidance": 1.0, "strength": 1.0}
+    record |= {"size": [64, 64], "device": "cpu", "dtype": "float32", "frame": 7}
+    provenance = Provenance("0.1.0", "", 1, record, {})
+    write_png(tmp_path / "old.png", np.zeros((64, 64, 3), np.uint8), png_metadata(provenance))
+    assert cli.main(["generate", "--replay", str(tmp_path / "old.png")]) == 3
+    assert "is frame 7 of a film, drawn before" in capsys.readouterr().err
+
+
+def test_a_film_as_mp4(run, tmp_path):
+    """Every portrait is in it, and in order: the pictures differ more from their neighbours than from themselves."""
+    av = pytest.importorskip("av", reason="the extra video is not installed")
+    run(0, "--animation", tmp_path / "out.mp4", "--smooth", 0)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert "AI-generated" in container.metadata["comment"]
+        seen = [one.to_ndarray(format="rgb24").astype(float) for one in container.decode(video=0)]
+    drawn = [read_image(path).astype(float) for path in sorted((tmp_path / "out").glob("*.png"))]
+    assert len(seen) == len(drawn) == 4
+    for at, picture in enumerate(seen):
+        away = [np.abs(picture - other).mean() for other in drawn]
+        assert away[at] == min(away) < 25
 
 
 def test_one_noise(run, astronaut, tmp_path):

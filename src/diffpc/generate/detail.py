@@ -21,6 +21,8 @@ class Detail:
     """Blendshape -> 0 to 1, on a relaxed face; instead of an expression."""
     params: Mapping[str, list[float]] | None = None
     """Expression and pose in numbers, as `face3d.written` has them; instead of a target."""
+    film: tuple[str, str, int] | None = None
+    """Where `params` come from, if from a film: its name, its sha256, the number of the frame drawn."""
 
     def recorded(self) -> dict[str, Any]:
         """For the record: what is not as usual."""
@@ -39,12 +41,12 @@ def remaining(request: Request, old: Mapping[str, Any]) -> Detail:
         old: the record.
     """
     found: dict[str, Any] = {name: old[name] for name in NAMES if name in old}
-    found["faces"] = tuple(found.get("faces", ()))
+    found |= {name: tuple(found[name]) for name in ("faces", "film") if found.get(name)}
     detail = Detail(**found)
     if request.reference or request.identity or request.face is not None:
         detail = replace(detail, faces=())
     if request.expression:
         detail = replace(detail, expression_face=None, scores={})
     if request.target or request.pose:
-        detail = replace(detail, params=None)
+        detail = replace(detail, params=None, film=None)
     return detail

@@ -58,7 +58,6 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
         "target_face": asked.target_face,
         "device": device,
         "dtype": dtype,
-        "frame": None,
     }
     return record | job.detail.recorded()
 
@@ -78,7 +77,10 @@ def replayed(request: Request) -> Replay:
     source = read_settings(path)
     old = _checked(source, path)
     if old["frame"] is not None:
-        raise InputError(f"{path}: is frame {old['frame']} of a film; run the film's command again")
+        raise InputError(
+            f"{path}: is frame {old['frame']} of a film, drawn before frames had their pose with them; "
+            "run the film's command again"
+        )
     pairs = [*zip(_given(request), _people(old), strict=False), *zip(request.lora, old["lora"], strict=False)]
     notes = [
         f"{given} is not the file {name} that {path} was made from"
@@ -196,6 +198,10 @@ def _list_of(check: Callable[[Any], bool], length: int | None = None) -> Callabl
     )
 
 
+def _is_frame(value: list[Any]) -> bool:
+    return _is_mark(value[:2]) and len(value) == 3 and _whole(value[2])
+
+
 def _model(value: Any) -> bool:
     return isinstance(value, str) and bool(_name(value) or _HUB_NAME.fullmatch(value))
 
@@ -226,6 +232,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
         isinstance(value, dict) and all(map(_number, cast(dict[str, Any], value).values()))
     ),
     "params": _none_or(is_written),
+    "film": lambda value: isinstance(value, list) and _is_frame(cast(list[Any], value)),
 }
 """What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
 

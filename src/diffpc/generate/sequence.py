@@ -15,8 +15,10 @@ from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import condition
 from diffpc.face3d.smooth import filled, smoothed
+from diffpc.face3d.written import written
 from diffpc.faces.detect import choose_face
 from diffpc.generate.animation import write_animation, writer_of
+from diffpc.generate.detail import Detail
 from diffpc.generate.frames import Film, frames, opened_film
 from diffpc.generate.prepare import Job, prepared
 from diffpc.generate.replay import recorded
@@ -89,7 +91,6 @@ def draw_film(request: Request, series: Series, session: Session, bar: Bar | Non
     poses = smoothed(filled(seen, LONGEST_GAP), _smooth(series))
     expression = other_expression(job, model.pipeline)
     note = recorded(job, settings, str(chosen_device(request.device)), dtype_name(model.pipeline))
-    note |= {"target": [path.name, film.digest]}
     provenance = Provenance(version("diffpc"), request.prompt or "", settings.seed, note, model.weights)
     places = {at: folder / f"{at:05d}.png" for at, pose in enumerate(poses) if pose}
     missing = [at for at, place in places.items() if not place.is_file()]
@@ -98,7 +99,8 @@ def draw_film(request: Request, series: Series, session: Session, bar: Bar | Non
         wanted = condition(identity.params, expression or pose, pose)
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
             made = model.pipeline(identity, wanted, request.prompt or "", settings)
-        here = replace(provenance, settings=note | {"frame": at})
+        detail = Detail(params=written(pose), film=(path.name, film.digest, at))
+        here = replace(provenance, settings=note | detail.recorded())
         write_png(places[at], made.portraits[0].image, png_metadata(here))
     if series.animation:
         write_animation(

@@ -82,7 +82,6 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
         "target_face": wish.target.face if wish.target else None,
         "device": making.device,
         "dtype": making.dtype,
-        "frame": None,
     }
     return record | _detail(wish, origin)
 
