@@ -263,11 +263,10 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             latents = self._denoise(conditions, without, noise, sampling, progress)
         with clock("decode"):
             images = self.decode(latents)
-        face = self._face_region(control, settings)
+        face = self.face_region(control, settings)
         if face is not None:
             with clock("face"):
-                closer = self._rendered(params, face.view, self._pass_size, identity.skin)
-                images = self._redrawn(images, closer, face, (conditions, without), settings)
+                images = self.redrawn(images, identity.skin, control, (conditions, without), settings)
         with clock("measure"):
             seeds = [settings.seed + number for number in range(settings.count)]
             portraits = tuple(
@@ -329,7 +328,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         side = min(self.default_size)
         return side, side
 
-    def _face_region(self, control: Control, settings: PortraitSettings) -> Region | None:
+    def face_region(self, control: Control, settings: PortraitSettings) -> Region | None:
         """The face's surroundings, if they are to be drawn again: never for the base model alone."""
         if settings.face_pass == "off" or not settings.strength:
             return None
@@ -339,17 +338,28 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             return None
         return region_of(box, control.view, (width, height), self.eyes.settings.framing)
 
-    def _redrawn(
+    def redrawn(
         self,
         images: Sequence[Image],
+        skin: Skin | None,
         control: Control,
-        region: Region,
         branches: tuple[Conditions, Conditions | None],
         settings: PortraitSettings,
     ) -> list[Image]:
-        """The second pass: the region at the model's own size, noised again in part, drawn by the same 3D face."""
-        size = self._pass_size
-        z_3d, z_skin = self.encode_control(control, len(images))
+        """The second pass: the face's region at the model's own size, noised again in part, by the same 3D face.
+
+        Args:
+            images: of the first pass.
+            skin: the person's.
+            control: of the first pass.
+            branches: its conditions, with and without the person.
+            settings: as for the first pass; its seeds are the pictures'.
+        """
+        region, size = self.face_region(control, settings), self._pass_size
+        if region is None:
+            return list(images)
+        closer = self._rendered(control.params, region.view, size, skin)
+        z_3d, z_skin = self.encode_control(closer, len(images))
         skipped = skipped_steps(settings.steps)
         sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size, skipped)
         clean = self.encode([cut_region(one, region, size[0]) for one in images])
@@ -358,7 +368,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         conditions = replace(conditions, z_3d=z_3d, z_skin=z_skin)
         without = without and replace(without, z_3d=z_3d)
         latents = self._denoise(conditions, without, noise, sampling, None)
-        mask = soft_mask(control.i_3d.cpu().numpy())
+        mask = soft_mask(closer.i_3d.cpu().numpy())
         drawn = self.decode(latents)
         return [blended(one, face, mask, region) for one, face in zip(images, drawn, strict=True)]
 

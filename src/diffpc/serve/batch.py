@@ -29,7 +29,9 @@ class Sitter:
 def draw_together(
     pipeline: DiffPCPipeline, sitters: Sequence[Sitter], settings: PortraitSettings, progress: Progress
 ) -> list[PortraitSet]:
-    """One portrait of each sitter, equal to `pipeline(...)`'s up to rounding, without a second pass over small faces.
+    """One portrait of each sitter, equal to `pipeline(...)`'s up to rounding.
+
+    A second pass over a small face is of its own: the squares around the faces differ.
 
     Args:
         pipeline: draws.
@@ -39,14 +41,14 @@ def draw_together(
     """
     clock, size = Clock(), settings.size or pipeline.default_size
     with clock("render"):
-        controls = [pipeline.place(sitter.params, size, skin=sitter.identity.skin) for sitter in sitters]
+        free = settings.face_pass == "on"
+        controls = [pipeline.place(sitter.params, size, free, sitter.identity.skin) for sitter in sitters]
     with clock("encode"):
-        conditions = _joined(
-            [
-                pipeline.conditions(sitter.identity, control, sitter.prompt, 1)
-                for sitter, control in zip(sitters, controls, strict=True)
-            ]
-        )
+        own = [
+            pipeline.conditions(sitter.identity, control, sitter.prompt, 1)
+            for sitter, control in zip(sitters, controls, strict=True)
+        ]
+        conditions = _joined(own)
         nobody = pipeline.without(conditions, sitters[0].identity) if settings.guidance != 1 else None
     with clock("denoise"):
         scale, channels = downscale(pipeline.vae), int(pipeline.unet.config["in_channels"])
@@ -56,6 +58,13 @@ def draw_together(
         latents = denoise(pipeline.networks, conditions, nobody, noise, sampling, progress)
     with clock("decode"):
         images = pipeline.decode(latents)
+    finished = [replace(settings, seed=sitter.seed, count=1, size=size) for sitter in sitters]
+    with clock("face"):
+        for at, (sitter, control) in enumerate(zip(sitters, controls, strict=True)):
+            if pipeline.face_region(control, finished[at]):
+                without = pipeline.without(own[at], sitter.identity) if settings.guidance != 1 else None
+                branches, skin = (own[at], without), sitter.identity.skin
+                images[at : at + 1] = pipeline.redrawn([images[at]], skin, control, branches, finished[at])
     pipeline.maybe_free_model_hooks()
     return [
         PortraitSet(
@@ -64,15 +73,16 @@ def draw_together(
                     image,
                     sitter.seed,
                     sitter.prompt,
-                    replace(settings, seed=sitter.seed, count=1, size=size, face_pass="off"),
+                    done,
                     pipeline.eyes.compare(image, sitter.identity.features, control),
                 ),
             ),
             sitter.identity,
             control,
             clock.seconds,
+            pipeline.face_region(control, done),
         )
-        for image, sitter, control in zip(images, sitters, controls, strict=True)
+        for image, sitter, control, done in zip(images, sitters, controls, finished, strict=True)
     ]
 
 
