@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffpc.evaluate import metrics
+from diffpc.face3d.pose import Angles, rotation_from
 
 NAN = np.nan
 
@@ -75,3 +76,22 @@ def test_copy_score_without_a_second_photo_or_with_the_same():
 
 def test_mean_difference():
     assert metrics.mean_difference(np.array([[0.1, 0.5]]), np.array([[0.3, 0.0]])) == pytest.approx([0.35])
+
+
+def test_yaw_is_the_angle_of_the_pose():
+    angles = [Angles(25.0, -10.0, 5.0), Angles(-60.0, 20.0, -30.0), Angles()]
+    rotations = np.stack([rotation_from(one).double().numpy() for one in angles] + [np.full(3, np.nan)])
+    found = metrics.yaw_degrees(rotations)
+    assert found[:3] == pytest.approx([25.0, -60.0, 0.0], abs=1e-4) and np.isnan(found[3])
+
+
+def test_the_mean_of_the_products_is_pearsons_correlation():
+    first, second = np.random.default_rng(0).normal(size=(2, 50))
+    second = 0.5 * first + second
+    second[[3, 7]] = np.nan
+    values = metrics.correlated(first, second)
+    known = ~np.isnan(second)
+    assert np.isnan(values).tolist() == (~known).tolist()
+    assert np.nanmean(values) == pytest.approx(np.corrcoef(first[known], second[known])[0, 1], abs=1e-12)
+    assert metrics.correlated(np.ones(4), np.arange(4.0)).tolist() == [0.0] * 4
+    assert np.isnan(metrics.correlated(np.full(3, np.nan), np.arange(3.0))).all()

@@ -68,13 +68,50 @@ def test_backgrounds_are_asked_for_by_name():
     assert about.tolist() == [False, False, True] * 4 and values[2::3].tolist() == [1.0] * 4
 
 
-def test_columns_of_what_nobody_saw_are_missed():
+def faced(one):
     """The targets have faces, the portraits none."""
     widths = {"params/rotation": 3, "params/expression": 2, "gauge/rotation": 3, "gauge/expression": 2}
-    one = table()
-    one = replace(
-        one, targets={**one.targets, **{name: np.zeros((12, width)) for name, width in widths.items()}}
-    )
+    targets = {name: np.zeros((12, width)) for name, width in widths.items()}
+    return replace(one, targets={**one.targets, **targets})
+
+
+def test_an_attribute_is_obeyed_where_asked_for_and_where_denied():
+    """Asked for, 0.9 is right; denied, 0.2 is right, and 0.7 is wrong; the third prompt says nothing of hats."""
+    one = faced(table())
+    attribute = one.portraits["gauge/attribute"].copy()
+    attribute[4] = 0.7
+    one = replace(one, portraits={**one.portraits, "gauge/attribute": attribute})
+    found = {each.rule.name: each for each in columns(one, Judges((), None, (), ("hat", "beard")))}
+    assert "obeyed: beard" not in found
+    assert found["obeyed: hat"].applies.tolist() == [True, True, False] * 4
+    assert found["obeyed: hat"].values[[0, 1, 4]].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_yaw_and_gestures_are_held_against_the_targets():
+    """Yaw is off by 10 degrees; those beyond 40 do not count; the smile follows, the mouth does the opposite."""
+    one, turn = faced(table()), np.radians(np.linspace(-30, 50, 12))
+    smile, mouth = np.linspace(0, 1, 12), np.sin(np.arange(12.0))
+    zero = np.zeros(12)
+    targets = {
+        "params/rotation": np.stack([zero, turn, zero], 1),
+        "gauge/expression": np.stack([mouth, smile], 1),
+    }
+    portraits = {
+        "params/rotation": np.stack([zero, turn + np.radians(10), zero], 1),
+        "gauge/expression": np.stack([1 - mouth, 2 * smile], 1),
+    }
+    one = replace(one, targets=one.targets | targets, portraits=one.portraits | portraits)
+    judges = Judges((), None, (), (), gestures=("jaw_open", "smile"))
+    found = {each.rule.name: each for each in columns(one, judges)}
+    assert found["yaw, degrees"].values == pytest.approx(10.0)
+    assert found["yaw, degrees"].applies.sum() == 10
+    assert found["correlation of smile (gauge)"].values.mean() == pytest.approx(1.0)
+    assert found["correlation of mouth opening (gauge)"].values.mean() == pytest.approx(-1.0)
+    assert "correlation of smile" not in found
+
+
+def test_columns_of_what_nobody_saw_are_missed():
+    one = faced(table())
     found = {each.rule.name: each for each in columns(one, Judges((), None, ("smile", "jawOpen"), ("hat",)))}
     for name in ("Shape", "Expr", "Expr without eyelids and jaw", "Pose, degrees", "Expr (gauge)"):
         assert np.isnan(found[name].values).all()

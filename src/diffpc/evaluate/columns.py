@@ -20,6 +20,13 @@ CONDITIONS = "conditions the model; "
 EYELIDS_AND_JAW = ("eyeBlink", "jaw")
 """What the names of such coefficients begin with, in a basis that has them among the others."""
 
+FARTHEST = 40.0
+"""Degrees to either side; beyond it the far half of a face is hidden, and yaw is guessed."""
+
+PREDICTED = {"mouth opening": ("jawOpen",), "smile": ("mouthSmileLeft", "mouthSmileRight")}
+GAUGED = {"mouth opening": ("jaw_open",), "smile": ("smile",)}
+"""What the face does -> the names of its coefficients: the predictor's and the gauge's."""
+
 _IDENTITY, _POSE, _TEXT, _WHOLE = "identity", "pose and expression", "text", "the whole"
 PARTS = (_IDENTITY, _POSE, _TEXT, _WHOLE)
 """Headings of a report."""
@@ -52,6 +59,8 @@ class Judges:
     """Names of the gauge's attributes."""
     images: tuple[str, ...] = ()
     """Names of image features with a text encoder beside them (CLIP)."""
+    gestures: tuple[str, ...] = ()
+    """Names of the gauge's expressions."""
 
 
 def columns(table: Table, judges: Judges) -> list[Column]:
@@ -136,7 +145,41 @@ def _pose(table: Table, judges: Judges) -> list[Column]:
             ),
             metrics.mean_difference(second[0], second[1]),
         ),
+        _yaw(table),
+        *_gestures(table, judges),
     ]
+
+
+def _yaw(table: Table) -> Column:
+    found, wanted = (
+        metrics.yaw_degrees(table.value(place, "params/rotation")) for place in ("portraits", "targets")
+    )
+    rule = Rule("yaw, degrees", "lower", note=f"targets that turn by up to {FARTHEST:.0f} degrees")
+    return Column(_POSE, rule, np.abs(found - wanted), np.abs(wanted) <= FARTHEST)
+
+
+def _gestures(table: Table, judges: Judges) -> list[Column]:
+    """How portraits' mouths follow the targets': by the predictor, where its basis has names, and by the gauge."""
+    found: list[Column] = []
+    readers = (
+        ("params/expression", judges.expressions, PREDICTED, ""),
+        ("gauge/expression", judges.gestures, GAUGED, " (gauge)"),
+    )
+    for rows, names, wanted, who in readers:
+        for title, parts in wanted.items():
+            chosen = [names.index(part) for part in parts if part in names]
+            if len(chosen) < len(parts):
+                continue
+            pair = [table.value(place, rows)[:, chosen].mean(axis=1) for place in ("portraits", "targets")]
+            note = "Pearson's, with the targets'; its interval takes their means and deviations as known"
+            found.append(
+                Column(
+                    _POSE,
+                    Rule(f"correlation of {title}{who}", note=note),
+                    metrics.correlated(pair[0], pair[1]),
+                )
+            )
+    return found
 
 
 def _text(table: Table, judges: Judges) -> list[Column]:
@@ -151,6 +194,7 @@ def _text(table: Table, judges: Judges) -> list[Column]:
     contrast, pairs = obedience(table, judges.attributes)
     note = "how much more of an attribute where the text asks for it than where it denies it; 0: the text does nothing"
     found.append(Column(_TEXT, Rule("obedience", missed=0.0, scale=100.0, note=note), contrast, pairs))
+    found += _obeyed(table, judges.attributes)
     named, about = background_obeyed(table)
     rule = Rule("background as asked", missed=0.0, scale=100.0, note="measured from the pixels", unit="%")
     found.append(Column(_TEXT, rule, named, about))
@@ -185,6 +229,29 @@ def obedience(table: Table, attributes: Sequence[str]) -> tuple[np.ndarray, np.n
                 about[row] = True
                 values[row] = float(np.mean([scores[row] - scores[other] for scores in seen]))
     return values, about
+
+
+def _obeyed(table: Table, attributes: Sequence[str]) -> list[Column]:
+    """Per attribute that some prompt asks for and some prompt denies: whether a portrait has it, or has it not."""
+    asked, denied = (
+        {name for prompt in table.prompts for name in getattr(prompt, kind)} for kind in ("asks", "denies")
+    )
+    found: list[Column] = []
+    for name in attributes:
+        if name not in asked & denied:
+            continue
+        wanted = np.array([(name in prompt.asks) - (name in prompt.denies) for prompt in table.prompts])
+        seen = table.value("portraits", "gauge/attribute")[:, list(attributes).index(name)]
+        right = np.where(np.isnan(seen), np.nan, ((seen > 0.5) == (wanted > 0)).astype(float))
+        rule = Rule(
+            f"obeyed: {name}",
+            missed=0.0,
+            scale=100.0,
+            note="the gauge sees what the text asks for, or denies; chance 50",
+            unit="%",
+        )
+        found.append(Column(_TEXT, rule, right, wanted != 0))
+    return found
 
 
 def background_obeyed(table: Table) -> tuple[np.ndarray, np.ndarray]:

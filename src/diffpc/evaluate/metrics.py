@@ -81,6 +81,28 @@ def rotation_error(
     return np.where(np.isnan(found).any(axis=1) | np.isnan(wanted).any(axis=1), np.nan, degrees)
 
 
+def yaw_degrees(rotations: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
+    """How far heads turn to the image's right; axis-angle vectors in radians. As `face3d.pose.euler_degrees`."""
+    turned = axis_angle_to_matrix(torch.from_numpy(np.nan_to_num(rotations)).double())
+    degrees = torch.rad2deg((-turned[:, 2, 0]).clamp(-1, 1).asin()).numpy()
+    return np.where(np.isnan(rotations).any(axis=1), np.nan, degrees)
+
+
+def correlated(found: Float[np.ndarray, " N"], wanted: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Pearson's correlation, portrait by portrait: the products of the standardised values, whose mean it is.
+
+    Returns:
+        Not a number where either is; 0 everywhere if one of them is the same everywhere.
+    """
+    known = ~(np.isnan(found) | np.isnan(wanted))
+    product = np.where(known, 1.0, np.nan)
+    for values in (found, wanted):
+        away = values - values[known].mean() if known.any() else values
+        spread = np.sqrt(np.square(away[known]).mean()) if known.any() else 0.0
+        product = product * (away / spread if spread > 0 else 0.0)
+    return product
+
+
 def mean_difference(
     found: Float[np.ndarray, "N C"], wanted: Float[np.ndarray, "N C"]
 ) -> Float[np.ndarray, " N"]:

@@ -103,6 +103,12 @@ PLAIN = PromptSet(
             "black_hair",
         ),
         _contrast(
+            "grey_hair",
+            "a portrait photo of a person with grey hair",
+            "a portrait photo of a person with brown hair",
+        ),
+        _contrast("young", "a portrait photo of a young person", "a portrait photo of an old person"),
+        _contrast(
             "background_blue",
             "a portrait photo of a person in front of a blue background",
             "a portrait photo of a person in front of a red background",

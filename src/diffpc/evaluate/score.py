@@ -46,8 +46,8 @@ EXCHANGES = 10
 
 CONTROLS: dict[Shuffled, tuple[str, ...]] = {
     "references": ("Sim", "accepted", "top-1", "Shape", "CLIP_i"),
-    "targets": ("Expr", "Pose"),
-    "prompts": ("CLIP_t", "obedience", "background as asked"),
+    "targets": ("Expr", "Pose", "yaw", "correlation"),
+    "prompts": ("CLIP_t", "obedience", "obeyed", "background as asked"),
 }
 """What is exchanged between persons, and how the names of the metrics begin that must fall."""
 
@@ -206,6 +206,7 @@ def _judges(options: ScoreOptions, witnesses: Witnesses, system: dict[str, Any],
         expressions=tuple(getattr(model, "expression_names", ())),
         attributes=witnesses.gauge.settings.attributes,
         images=(text,) if text else (),
+        gestures=witnesses.gauge.settings.expressions,
     )
 
 

@@ -1,0 +1,155 @@
+"""How soon `diffpc serve` answers a person: the first portrait after the command, and the live 3D face.
+
+    python -m benchmarks.studio --output benchmarks/results/studio-tiny-cpu.json
+
+Each start is a service of its own. A portrait is asked for as soon as the port answers, and counts when its PNG is
+here. A frame of the 3D face counts from the slider's event in Chromium until the picture on the page is another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
+OPTIONS = '{"consent": true, "prompt": "a portrait photo, a blue background", "pose": {"yaw": 20}}'
+
+MOVED = """([value]) => new Promise(done => {
+    const slider = document.querySelector("#slider-yaw input[type=range]");
+    const before = document.querySelector("#canvas img").src, started = performance.now();
+    new MutationObserver((_, watcher) => {
+        const now = document.querySelector("#canvas img");
+        if (!now || now.src === before) return;
+        watcher.disconnect();
+        now.decode().then(() => done(performance.now() - started));
+    }).observe(document.querySelector("#canvas"), {childList: true, subtree: true, attributes: true});
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(slider, value);
+    slider.dispatchEvent(new Event("input", {bubbles: true}));
+})"""
+"""Moves a slider; gives the milliseconds until another picture is decoded."""
+
+
+@contextmanager
+def serving() -> Generator[str]:
+    """`diffpc serve` as a person starts it; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-m", "diffpc.cli", "serve", "--port", str(port)])
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def first_portrait() -> dict[str, float]:
+    """Seconds from the command until the port answers, until the model is loaded, until the first PNG is here."""
+    started = time.perf_counter()
+    found: dict[str, float] = {}
+
+    def reached(stage: str) -> None:
+        found[stage] = round(time.perf_counter() - started, 2)
+
+    with serving() as address, httpx.Client(base_url=address, timeout=120.0) as http:
+        answers_at(http, "/healthz")
+        reached("port")
+        job = http.post("/v1/portraits", data={"options": OPTIONS}, files={"references": PHOTO.read_bytes()})
+        place = job.raise_for_status().json()["status"]
+        answers_at(http, "/readyz")
+        reached("loaded")
+        while (status := http.get(place).json())["state"] in ("queued", "running"):
+            time.sleep(0.05)
+        assert status["state"] == "done", status
+        assert http.get(status["portraits"][0]["url"]).content.startswith(b"\x89PNG")
+        reached("portrait")
+    return found
+
+
+def answers_at(http: httpx.Client, path: str) -> None:
+    """Wait until that path answers 200."""
+    while True:
+        try:
+            if http.get(path).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass  # not listening yet
+        time.sleep(0.02)
+
+
+def live_face(moves: int) -> list[float]:
+    """Milliseconds of each frame of the 3D face, over a photo's person."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    chromium = next(filter(None, map(shutil.which, names)))
+    with serving() as address, sync_playwright() as playwright:
+        with httpx.Client(base_url=address) as http:
+            answers_at(http, "/readyz")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(address)
+        page.locator("#canvas img").wait_for()
+        page.set_input_files("#drop-photos-of-the-person input", PHOTO)
+        page.get_by_role("button", name="Face 1 of 1").wait_for()
+        found: list[float] = [page.evaluate(MOVED, [str(at % 60 - 29.5)]) for at in range(moves)]
+        browser.close()
+    return found
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and largest."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {
+        "median": round(statistics.median(ordered), 2),
+        "p95": round(ordered[round(0.95 * last)], 2),
+        "max": round(ordered[last], 2),
+    }
+
+
+def measured(starts: int, moves: int) -> dict[str, Any]:
+    """All figures; the first start warms the file cache and is not counted."""
+    begun = [first_portrait() for _ in range(starts + 1)][1:]
+    frames = live_face(moves)
+    return {
+        "starts": starts,
+        "seconds_from_the_command": {
+            stage: spread([one[stage] for one in begun]) for stage in ("port", "loaded", "portrait")
+        },
+        "moves": moves,
+        "milliseconds_of_a_frame": spread(frames),
+        "machine": f"CPU, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
+    }
+
+
+def main() -> None:
+    """Run, and write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--starts", type=int, default=5, help="services started")
+    parser.add_argument("--moves", type=int, default=100, help="moves of the slider")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    figures = json.dumps(measured(given.starts, given.moves), indent=2)
+    given.output.write_text(figures + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
