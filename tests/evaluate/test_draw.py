@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffpc.errors import InputError, UsageError
-from diffpc.evaluate.draw import LOG, Drawn, System, draw
+from diffpc.evaluate.draw import LOG, Drawn, Part, System, draw
 from diffpc.evaluate.options import ModelChoice
 from diffpc.evaluate.system import DiffPCSystem
 from diffpc.images import read_image
@@ -57,6 +57,22 @@ def test_a_stopped_run_draws_only_what_is_left(benchmark, tmp_path):
     assert not set(first.asked) & set(second.asked) and len(first.asked) + len(second.asked) == 12
     third = Painter()
     assert run(benchmark, third, tmp_path).drawn == 12 and third.asked == []
+
+
+def test_parts_share_a_folder_and_draw_everybody_once(benchmark, tmp_path):
+    painters = [Painter(), Painter()]
+    for number, painter in enumerate(painters, 1):
+        part = Part(number, 2)
+        done = draw(benchmark.manifest, benchmark.photos, painter, tmp_path, lambda line: None, part)
+    assert done.drawn == 12 and [len(one.asked) for one in painters] == [8, 4]
+    assert not set(painters[0].asked) & set(painters[1].asked)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "a/b", "1/2/3", "-1/2"])
+def test_what_is_no_part(text):
+    assert Part.parse("2/4") == Part(2, 4)
+    with pytest.raises(UsageError, match="is no part"):
+        Part.parse(text)
 
 
 def test_what_cannot_be_drawn_is_noted_and_not_tried_again(benchmark, tmp_path):

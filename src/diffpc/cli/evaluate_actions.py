@@ -55,6 +55,8 @@ class DrawOptions:
     """The baseline's interpreter, in the environment of its requirements file."""
     set: tuple[str, ...] = ()
     """NAME=VALUE for the baseline, VALUE as JSON or text: where its weights are, steps, size ..."""
+    part: str = "1/1"
+    """NUMBER/COUNT: only each COUNT-th person, for several processes or GPUs that share the folder."""
     quiet: bool = False
     """No news."""
 
@@ -160,19 +162,21 @@ def draw(arguments: Sequence[str]) -> int:
     """`diffpc evaluate draw`."""
     options = parsed(DrawOptions, "draw", arguments)
     hush()
+    from diffpc.evaluate.draw import Part
     from diffpc.evaluate.draw import draw as drawn
     from diffpc.evaluate.manifest import read_manifest
 
+    part = Part.parse(options.part)
     manifest, say = read_manifest(options.manifest), say_for(options.quiet)
     if options.baseline:
         from diffpc.evaluate.baselines.process import ProcessSystem
 
         with ProcessSystem(options.baseline, _settings(options.set), options.python) as system:
-            done = drawn(manifest, options.photos, system, options.output, say)
+            done = drawn(manifest, options.photos, system, options.output, say, part)
     else:
         from diffpc.evaluate.system import DiffPCSystem
 
-        done = drawn(manifest, options.photos, DiffPCSystem(options.choice), options.output, say)
+        done = drawn(manifest, options.photos, DiffPCSystem(options.choice), options.output, say, part)
     print(f"{options.output}: {done.drawn} of {done.total} portraits drawn, {done.failed} not drawable")
     return 0
 

@@ -68,7 +68,32 @@ class Progress:
     total: int
 
 
-def draw(manifest: Manifest, photos: Path, system: System, folder: Path, say: Say) -> Progress:
+@dataclass(frozen=True)
+class Part:
+    """Which persons one of several processes draws; they may share a folder."""
+
+    number: int = 1
+    """From 1."""
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """From "2/4": the second of four.
+
+        Raises:
+            UsageError: for anything else.
+        """
+        number, slash, count = text.partition("/")
+        if not slash or not number.isdecimal() or not count.isdecimal() or not 1 <= int(number) <= int(count):
+            raise UsageError(
+                f"{text!r} is no part; give NUMBER/COUNT, for instance 1/2 to one process, 2/2 to another"
+            )
+        return cls(int(number), int(count))
+
+
+def draw(
+    manifest: Manifest, photos: Path, system: System, folder: Path, say: Say, part: Part | None = None
+) -> Progress:
     """Draw what is not drawn yet.
 
     Args:
@@ -77,6 +102,7 @@ def draw(manifest: Manifest, photos: Path, system: System, folder: Path, say: Sa
         system: who draws.
         folder: gets system.json, log.jsonl and PERSON/t0-p0-s0.png ...
         say: takes news.
+        part: which persons; None: all.
 
     Raises:
         UsageError: if the folder is another benchmark's or another system's.
@@ -85,7 +111,9 @@ def draw(manifest: Manifest, photos: Path, system: System, folder: Path, say: Sa
     claim(folder, manifest, system.describe())
     failed = {line["name"] for line in read_lines(folder / LOG) if line.get("error")}
     warm = False
-    for number, person in enumerate(manifest.people, 1):
+    part = part or Part()
+    people = manifest.people[part.number - 1 :: part.count]
+    for number, person in enumerate(people, 1):
         left = [one for one in person.cases() if not (folder / one.name).is_file() and one.name not in failed]
         if not left:
             continue
@@ -94,7 +122,7 @@ def draw(manifest: Manifest, photos: Path, system: System, folder: Path, say: Sa
             _keep(folder, drawn, warm)
             failed |= {drawn.case.name} if drawn.error else set()
             warm = True
-        say(f"{number} of {len(manifest.people)} persons drawn")
+        say(f"{number} of {len(people)} persons drawn")
     cases = manifest.cases()
     return Progress(sum((folder / one.name).is_file() for one in cases), len(failed), len(cases))
 
