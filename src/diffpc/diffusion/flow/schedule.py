@@ -42,7 +42,11 @@ class Euler:
         """See `diffpc.diffusion.sample.Steps`.
 
         The shares are passed on: left alone, the library shifts their end twice, so that the last step hardly moves.
+
+        Raises:
+            UsageError: if the shift depends on the picture's size.
         """
+        _check(self.scheduler)
         shares = [1 - done / count for done in range(count)]
         self.scheduler.set_timesteps(sigmas=shares, device=device)
         return cast(Tensor, self.scheduler.timesteps)
@@ -52,3 +56,10 @@ class Euler:
         share = timestep / self.scheduler.config["num_train_timesteps"]
         scheduler: Any = self.scheduler  # its tensors are declared as those of one type
         return scheduler.step(predicted, timestep, latents, return_dict=False)[0], latents - share * predicted
+
+
+def _check(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
+    if scheduler.config["use_dynamic_shifting"]:
+        raise UsageError(
+            "use_dynamic_shifting is on, expected a fixed shift as in SD3; set shift, 3 for 1024 px"
+        )
