@@ -71,7 +71,8 @@ def test_a_copy_has_the_weights_and_shares_no_memory(transformer):
     with torch.no_grad():
         control.pos_embed.proj.weight.add_(1)
     assert not torch.equal(control.pos_embed.proj.weight, transformer.pos_embed.proj.weight)
-    assert all(parameter.requires_grad for parameter in control.parameters())
+    frozen = {name for name, parameter in control.named_parameters() if not parameter.requires_grad}
+    assert frozen == {f"transformer_blocks.1.attn.add_q_proj.{part}" for part in ("weight", "bias")}
 
 
 def test_it_is_as_large_as_the_librarys_controlnet_but_for_what_it_leaves_out():
