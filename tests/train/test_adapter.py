@@ -8,9 +8,10 @@ from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone
 from diffpc.diffusion.control import IDCtrl
 from diffpc.faces.embed import load_embedder
-from diffpc.train.adapter import AdapterTask, Judge, Networks
+from diffpc.train.adapter import AdapterTask, Networks
 from diffpc.train.features import skin_latents
 from diffpc.train.loop import Trainer
+from diffpc.train.objective import Judge
 from diffpc.train.positions import Drawn
 from diffpc.train.settings import IdentityLoss, LoopSettings
 from tests.pipelines import random_pipeline
@@ -97,18 +98,6 @@ def test_only_images_that_are_clean_enough_have_an_identity_loss():
     terms = task(IdentityLoss(weight=0.5)).losses(given)
     assert terms["identity"][0] == 0 < terms["identity"][1]
     assert torch.allclose(terms["total"], terms["diffusion"] + 0.5 * terms["identity"])
-
-
-def test_a_window_is_cut_around_the_face():
-    """CORNERS have their mean at (64, 64) pixels: latent 8, so a window of 4 begins at 6, that is pixel 48."""
-    made = task(IdentityLoss(window=4))
-    clean = torch.arange(256.0).view(1, 1, 16, 16)
-    windows, landmarks = made._face_windows(clean, CORNERS[None])
-    assert torch.equal(windows[0, 0], clean[0, 0, 6:10, 6:10])
-    assert torch.equal(landmarks, CORNERS[None] - 48)
-    windows, landmarks = made._face_windows(clean, CORNERS[None] + 100)  # at the edge
-    assert torch.equal(windows[0, 0], clean[0, 0, 12:, 12:])
-    assert torch.equal(landmarks, CORNERS[None] + 100 - 96)
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "text_encoder_2"])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from diffpc.diffusion.backbone import build_scheduler
 from diffpc.presets import sdxl, tiny
@@ -50,6 +51,30 @@ def test_the_clean_estimate_is_what_the_scheduler_thinks(scheduler):
     found = clean_estimate(noise[1:2], z_0[1:2], one, scheduler)
     step = scheduler.step(noise[1:2], int(one), z_0[1:2])
     assert torch.allclose(found, step.pred_original_sample, atol=1e-5)
+
+
+def test_a_rectified_flow_by_hand():
+    """Shift 3: the share 0.5 of timestep 499 is t = 0.75, the last one's is 1."""
+    flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    z_0, noise = torch.tensor([2.0, -1.0]).view(2, 1, 1, 1), torch.tensor([-2.0, 3.0]).view(2, 1, 1, 1)
+    timesteps = torch.tensor([499, 999])
+    z_t = noised(z_0, noise, timesteps, flow)
+    assert z_t.flatten().tolist() == pytest.approx([0.25 * 2 + 0.75 * -2, 3.0])
+    velocity = target(z_0, noise, timesteps, flow)
+    assert velocity.flatten().tolist() == [-4.0, 4.0]
+    assert clean_estimate(velocity, z_t, timesteps, flow).flatten().tolist() == pytest.approx([2.0, -1.0])
+    off = clean_estimate(velocity + 1, z_t, timesteps, flow)
+    assert off.flatten().tolist() == pytest.approx([2.0 - 0.75, -1.0 - 1.0])
+    assert diffusion_loss(velocity + 2, velocity).tolist() == [4.0, 4.0]
+
+
+def test_a_rectified_flow_is_noised_as_the_library_does():
+    flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    z_0, noise, timesteps = batch()
+    wanted = flow.scale_noise(z_0, flow.timesteps.flip(0)[timesteps], noise)
+    assert torch.allclose(noised(z_0, noise, timesteps, flow), wanted, atol=1e-6)
+    found = clean_estimate(target(z_0, noise, timesteps, flow), wanted, timesteps, flow)
+    assert torch.allclose(found, z_0, atol=1e-5)
 
 
 def test_at_zero_terminal_snr_v_is_minus_the_image():

@@ -12,7 +12,7 @@ from diffpc.face3d.skin import dressed
 from diffpc.photos import read_photos
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.examine import Refused, examine
-from diffpc.train.pairs import PairDataset, _another, _first, _pick
+from diffpc.train.pairs import DENSITIES, PairDataset, _another, _first, _pick
 from diffpc.train.positions import Samples, Share, generator_at, loader
 from diffpc.train.settings import CacheSettings, ExamineSettings, PairSettings
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
@@ -176,6 +176,14 @@ def test_the_adapter_is_dropped_at_the_given_rate(pairs):
     kept = [dataset._draw(generator_at(0, position)).kept_adapter for position in range(300)]
     assert 1 - sum(kept) / 300 == pytest.approx(0.25, abs=0.06)
     assert bool(pairs(ALL)[0]["kept_adapter"])
+
+
+def test_the_logit_normal_density_is_the_logistic_of_a_normal():
+    """At the normal's quantiles of -1, 0 and 1: 1 / (1 + e), 1/2, e / (1 + e)."""
+    density = DENSITIES["logit_normal"]
+    found = [density(number) for number in (0.158655254, 0.5, 0.841344746)]
+    assert found == pytest.approx([0.268941421, 0.5, 0.731058579])
+    assert 0 < density(0.0) < density(1e-12) < density(1 - 1e-12) < 1
 
 
 def test_timesteps_have_the_wanted_density(pairs):

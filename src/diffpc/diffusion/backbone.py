@@ -119,6 +119,18 @@ def downscale(vae: AutoencoderKL) -> int:
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
 
+def scaled(latents: Float[Tensor, "B C h w"], vae: AutoencoderKL) -> Float[Tensor, "B C h w"]:
+    """Posterior modes as the denoiser has them: less the VAE's shift, where it has one, times its factor."""
+    shift = vae.config["shift_factor"]
+    return (latents if shift is None else latents - shift) * vae.config["scaling_factor"]
+
+
+def unscaled(latents: Float[Tensor, "B C h w"], vae: AutoencoderKL) -> Float[Tensor, "B C h w"]:
+    """The inverse of `scaled`: what the VAE decodes."""
+    shift, found = vae.config["shift_factor"], latents / vae.config["scaling_factor"]
+    return found if shift is None else found + shift
+
+
 def encode_text(
     prompts: list[str],
     tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],

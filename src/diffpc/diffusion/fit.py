@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from torch import nn
 
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.decoupled import IDAttention
@@ -29,9 +30,21 @@ def check_fit(adapter: Mapping[str, Any], unet: UNet2DConditionModel) -> None:
     pairs = {
         "width of the text": (adapter["id_encoder"].config["width"], unet.config["cross_attention_dim"]),
         "widths of the decoder": _sites(adapter["id_injectors"], injectors),
-        "sizes of the encoder": _shapes(adapter["id_ctrl"], control),
+        "sizes of the encoder": shapes_apart(adapter["id_ctrl"], control),
         "widths of the cross-attentions": (_places(adapter.get("id_attention")), _places(attention)),
     }
+    refuse_difference(pairs)
+
+
+def refuse_difference(pairs: Mapping[str, tuple[Any, Any]]) -> None:
+    """Refuse an adapter whose base has other sizes.
+
+    Args:
+        pairs: what a size is called -> what the adapter was made for, and what the base has.
+
+    Raises:
+        UsageError: naming the first that differs.
+    """
     for name, (wanted, given) in pairs.items():
         if wanted != given:
             raise UsageError(
@@ -48,7 +61,7 @@ def _sites(made: IDInjectors, fresh: IDInjectors) -> tuple[list[Any], list[Any]]
     return wanted, [list(sites.get(place, ())) for place in places]
 
 
-def _shapes(made: IDCtrl, fresh: IDCtrl) -> tuple[list[Any], list[Any]]:
+def shapes_apart(made: nn.Module, fresh: nn.Module) -> tuple[list[Any], list[Any]]:
     """Shapes of the weights that differ: the adapter's, and the UNet's."""
     found, shapes = (
         {key: list(value.shape) for key, value in control.state_dict().items()} for control in (made, fresh)

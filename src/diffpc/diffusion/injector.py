@@ -97,6 +97,11 @@ class AdditiveInjector(nn.Module):
         return torch.cat([x[:, :hidden], x[:, hidden:] + added], dim=1) if hidden else x + added
 
 
+def new_injector(widths: tuple[int, int, int], groups: int, kernel: int, form: Form) -> nn.Module:
+    """One untrained site of any form; see `IDInjector` and `AdditiveInjector`."""
+    return AdditiveInjector(widths) if form == "additive" else IDInjector(widths, groups, kernel, form)
+
+
 class IDInjectors(ModelMixin, ConfigMixin):
     """All injectors of a UNet: one behind its middle block, one at decoder concatenations."""
 
@@ -121,10 +126,7 @@ class IDInjectors(ModelMixin, ConfigMixin):
         super().__init__()
         self.places = [(block, position) for block, position in places]
         self.injectors = nn.ModuleList(
-            AdditiveInjector((control, hidden, skip))
-            if form == "additive"
-            else IDInjector((control, hidden, skip), groups, kernel, form)
-            for control, hidden, skip in widths
+            new_injector((control, hidden, skip), groups, kernel, form) for control, hidden, skip in widths
         )
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -61,6 +61,22 @@ class SampleSettings:
 Progress = Callable[[int, Tensor], None]
 """Called after every step with the number of steps done and the current estimate of the clean latents."""
 
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(float32 latents, timestep) -> what the network makes of them, float32 and guided."""
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A scheduler's part in the loop: which timesteps, and what a prediction makes of the latents."""
+
+    def timesteps(self, count: int, device: torch.device) -> Tensor:
+        """The timesteps of that many steps, noisiest first."""
+        ...
+
+    def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """The next latents, and the clean ones as the prediction implies them."""
+        ...
+
 
 def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor, "B C H W"]:
     """Noise on the CPU, one seed per portrait: a seed means the same on every device and in every batch.
@@ -109,24 +125,64 @@ def denoise(
     Raises:
         UsageError: if guidance is asked for without something to push away from.
     """
-    branches = _branches(conditions, without, settings.guidance)
+    branches = branches_of(conditions, without, settings.guidance)
     inputs = _prepare(networks, branches, settings)
+
+    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
+        predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
+        return guided(predicted, len(branches), settings.guidance)
+
     scheduler = networks.scheduler
-    scheduler.set_timesteps(settings.steps, device=noise.device)
-    latents = noise.float() * scheduler.init_noise_sigma
     with constant_keys_values(networks.unet, networks.adapter.control):
-        for done, timestep in enumerate(scheduler.timesteps[settings.skipped :], start=1):
-            predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
-            predicted = _guided(predicted, len(branches), settings.guidance)
-            step = scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
-            step = cast(DDIMSchedulerOutput, step)
-            latents = step.prev_sample
-            if progress is not None and step.pred_original_sample is not None:
-                progress(done, step.pred_original_sample)
+        return walk(_DDIM(scheduler), predict, noise.float() * scheduler.init_noise_sigma, settings, progress)
+
+
+def walk(
+    steps: Steps,
+    predict: Predict,
+    latents: Float[Tensor, "B C H W"],
+    settings: SampleSettings,
+    progress: Progress | None = None,
+) -> Float[Tensor, "B C H W"]:
+    """The loop that all bases share.
+
+    Args:
+        steps: the scheduler.
+        predict: the networks.
+        latents: float32, as noisy as the first step that is not skipped expects.
+        settings: the number of steps, and of those skipped.
+        progress: called after each step.
+    """
+    timesteps = steps.timesteps(settings.steps, latents.device)[settings.skipped :]
+    for done, timestep in enumerate(timesteps, start=1):
+        latents, clean = steps.step(predict(latents, timestep), timestep, latents)
+        if progress is not None:
+            progress(done, clean)
     return latents
 
 
-def _branches(conditions: Conditions, without: Conditions | None, guidance: float) -> list[Conditions]:
+@dataclass(frozen=True)
+class _DDIM:
+    """DDIM with eta 0."""
+
+    scheduler: DDIMScheduler
+
+    def timesteps(self, count: int, device: torch.device) -> Tensor:
+        self.scheduler.set_timesteps(count, device=device)
+        return self.scheduler.timesteps
+
+    def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        step = self.scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
+        step = cast(DDIMSchedulerOutput, step)
+        return step.prev_sample, cast(Tensor, step.pred_original_sample)
+
+
+def branches_of(conditions: Conditions, without: Conditions | None, guidance: float) -> list[Conditions]:
+    """What the network is told, once or, for guidance, twice.
+
+    Raises:
+        UsageError: if guidance is asked for without something to push away from.
+    """
     if guidance == 1:
         return [conditions]
     if without is None:
@@ -145,16 +201,28 @@ class _Inputs:
 
 
 def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSettings) -> _Inputs:
-    text = torch.cat([branch.text.tokens for branch in branches])
-    pooled = torch.cat([branch.text.pooled for branch in branches])
+    told = joined(branches)
+    tokens, pooled = told.text.tokens, told.text.pooled
     width, height = settings.size
-    identity = torch.cat([branch.identity for branch in branches])
-    z_3d = torch.cat([branch.z_3d for branch in branches])
+    steered = networks.adapter.condition(told.identity, told.z_3d, told.z_skin) if settings.strength else None
     return _Inputs(
-        text=text,
-        added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(text), pooled)},
-        condition=networks.adapter.condition(identity, z_3d, _skins(branches)) if settings.strength else None,
+        text=tokens,
+        added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(tokens), pooled)},
+        condition=steered,
         strength=settings.strength,
+    )
+
+
+def joined(branches: list[Conditions]) -> Conditions:
+    """All branches in one batch."""
+    return Conditions(
+        text=TextCondition(
+            torch.cat([branch.text.tokens for branch in branches]),
+            torch.cat([branch.text.pooled for branch in branches]),
+        ),
+        identity=torch.cat([branch.identity for branch in branches]),
+        z_3d=torch.cat([branch.z_3d for branch in branches]),
+        z_skin=_skins(branches),
     )
 
 
@@ -178,7 +246,8 @@ def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Ten
         ).sample.float()
 
 
-def _guided(predicted: Tensor, branches: int, guidance: float) -> Tensor:
+def guided(predicted: Tensor, branches: int, guidance: float) -> Tensor:
+    """Both branches' predictions -> theirs in one; of one branch, itself."""
     if branches == 1:
         return predicted
     wanted, unwanted = predicted.chunk(2)

@@ -6,32 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffpc.diffusion.adapter import Adapter, Step
-from diffpc.diffusion.backbone import Backbone, downscale, encode_token_ids
-from diffpc.faces.embed import FaceEmbedder
+from diffpc.diffusion.backbone import Backbone, encode_token_ids
 from diffpc.identity.local import LocalFeatures
 from diffpc.identity.scale import IdentityEncoder
-from diffpc.train import loss
 from diffpc.train.features import kept_features, skin_latents
+from diffpc.train.objective import Judge, Objective
 from diffpc.train.positions import Samples
 from diffpc.train.settings import IdentityLoss
-from diffpc.types import LandmarkLayout
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The frozen parts that the ID loss looks through."""
-
-    decoder: AutoencoderKL
-    """Decodes z0_hat: the VAE itself, or a smaller one."""
-    embedder: FaceEmbedder
-    """E_global."""
-    layout: LandmarkLayout
-    """Of the landmarks in the data."""
 
 
 @dataclass(frozen=True)
@@ -104,27 +88,14 @@ class AdapterTask:
         used = {name: module for name, module in used.items() if isinstance(module, nn.Module)}
         return used if self.joint else {**self.backbone.networks(), **used}
 
-    def _weight(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "B H W"] | None:
-        return None if self.face_weight == 1 else 1 + (self.face_weight - 1) * batch["face"].float()
-
     @property
     def _told_skin(self) -> bool:
         return bool(self.networks.adapter.control.config["skin"])
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """L_diff, L_id and L_total (Eq. 18, 20, 21)."""
-        scheduler = self.backbone.scheduler
-        z_0, noise, timesteps = batch["z_0"].float(), batch["noise"], batch["timestep"]
-        z_t = loss.noised(z_0, noise, timesteps, scheduler)
-        prediction = self._predict(z_t, batch)
-        wanted = loss.target(z_0, noise, timesteps, scheduler)
-        diffusion = loss.diffusion_loss(prediction, wanted, self._weight(batch))
-        if self.networks.judge is None or not self.identity.weight:
-            return {"diffusion": diffusion, "total": diffusion}
-        clean = loss.clean_estimate(prediction.float(), z_t, timesteps, scheduler)
-        identity = self._identity_loss(clean, batch, self.networks.judge)
-        total = diffusion + self.identity.weight * identity
-        return {"diffusion": diffusion, "identity": identity, "total": total}
+        objective = Objective(self.backbone.scheduler, self.networks.judge, self.identity, self.face_weight)
+        return objective.losses(self._predict, batch)
 
     def _predict(self, z_t: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         parts, unet, timesteps = self.networks, self.backbone.unet, batch["timestep"]
@@ -140,31 +111,3 @@ class AdapterTask:
         strength = batch["kept_adapter"].float()[:, None, None, None] if self.joint else 1.0
         with parts.adapter.attached(unet, step, condition, strength):
             return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
-
-    def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor], judge: Judge) -> Float[Tensor, " B"]:
-        """Eq. 20 where the image is clean enough; the gradient runs through decoder and embedder."""
-        chosen = (batch["timestep"] <= self.identity.until).nonzero().flatten()
-        if len(chosen) == 0:
-            return clean.new_zeros(len(clean))
-        latents, landmarks = self._face_windows(clean[chosen], batch["landmarks"][chosen])
-        latents = latents / judge.decoder.config["scaling_factor"]
-        pictures = judge.decoder.decode(latents, return_dict=False)[0].float()
-        with torch.autocast(pictures.device.type, enabled=False):
-            vectors = judge.embedder.embed(pictures, landmarks, judge.layout)
-        found = torch.ones(len(chosen), device=clean.device)
-        terms = loss.identity_loss(vectors, batch["vector"][chosen, 0].float(), found)
-        return clean.new_zeros(len(clean)).index_put((chosen,), terms)
-
-    def _face_windows(self, clean: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
-        """Squares of latents around the faces, and the landmarks in them."""
-        side = self.identity.window
-        if side is None or side >= min(clean.shape[-2:]):
-            return clean, landmarks
-        scale = downscale(self.backbone.vae)
-        last = landmarks.new_tensor([clean.shape[-1] - side, clean.shape[-2] - side])
-        corners = (landmarks.mean(1) / scale - side / 2).round().clamp(min=landmarks.new_zeros(2), max=last)
-        windows = [
-            one[:, top : top + side, left : left + side]
-            for one, (left, top) in zip(clean, corners.long().tolist(), strict=True)
-        ]
-        return torch.stack(windows), landmarks - scale * corners[:, None]

@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+from diffpc.diffusion.backbone import scaled
 from diffpc.identity.local import LocalFeatures
 
 
@@ -33,9 +34,9 @@ def kept_features(
 
 @torch.no_grad()
 def latents_of(pictures: Float[Tensor, "B 3 H W"], vae: AutoencoderKL) -> Float[Tensor, "B C h w"]:
-    """Posterior modes times the scaling factor (method.md, point 2), on the VAE's device and of its type."""
+    """Posterior modes, scaled (method.md, point 2), on the VAE's device and of its type."""
     mode = vae.encode(pictures.to(vae.device, vae.dtype), return_dict=False)[0].mode()
-    return mode * vae.config["scaling_factor"]
+    return scaled(mode, vae)
 
 
 def skin_latents(batch: Mapping[str, Tensor], vae: AutoencoderKL) -> Float[Tensor, "B C h w"] | None:

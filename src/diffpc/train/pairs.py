@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float
@@ -163,7 +164,16 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return own, _pick(photo, len(self.persons[own]))
 
 
-DENSITIES: dict[str, Callable[[float], float]] = {"uniform": lambda number: number, "linear": math.sqrt}
+def _logit_normal(number: float) -> float:
+    normal = NormalDist().inv_cdf(max(number, 2.0**-60))  # 0 itself has no logit
+    return 1 / (1 + math.exp(-normal))
+
+
+DENSITIES: dict[str, Callable[[float], float]] = {
+    "uniform": lambda number: number,
+    "linear": math.sqrt,
+    "logit_normal": _logit_normal,  # arXiv 2403.03206, section 3.1, with mean 0 and deviation 1
+}
 """A number uniform in [0, 1) -> one of that density."""
 
 

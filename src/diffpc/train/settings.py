@@ -133,9 +133,9 @@ class PairSettings:
     """Probability that the base draws alone; only a joint training can learn from it."""
     timesteps: int = 1000
     """Of the noise schedule."""
-    density: Literal["uniform", "linear"] = "uniform"
+    density: Literal["uniform", "linear", "logit_normal"] = "uniform"
     """How often timesteps are drawn; linear: in proportion to the timestep, since whose face it is and how it
-    stands is decided where there is much noise."""
+    stands is decided where there is much noise; logit_normal: most in the middle, as SD3 was trained."""
 
 
 @dataclass(frozen=True)

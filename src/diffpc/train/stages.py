@@ -13,12 +13,13 @@ from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import Backbone, token_ids
 from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.train.adapter import AdapterTask, Judge, Networks
+from diffpc.train.adapter import AdapterTask, Networks
 from diffpc.train.align import AlignTask, Reader
 from diffpc.train.autoencoder import DecoderTask, Faces, VAETask, decoder_parts
 from diffpc.train.base import BaseTask
 from diffpc.train.cache import Cache
 from diffpc.train.loop import Task
+from diffpc.train.objective import Judge
 from diffpc.train.pairs import PairDataset
 from diffpc.train.settings import Recipe, Stage
 
