@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from jaxtyping import Float
 from torch import Tensor
 
 from diffpc.diffusion.adapter import Adapter, Condition, Step
 from diffpc.diffusion.backbone import TextCondition, size_conditions
-from diffpc.diffusion.constants import constant_keys_values
+from diffpc.diffusion.constants import constant_keys_values, keep
+from diffpc.diffusion.ddim import Moment, advanced, moments
+from diffpc.diffusion.injector import Strength
 from diffpc.errors import UsageError
 
 
@@ -56,6 +58,9 @@ class SampleSettings:
     """Width, height of the portrait in pixels."""
     skipped: int = 0
     """Steps left out at the beginning; the noise is then that of `renoised`."""
+    compile: bool = False
+    """Run each step as one compiled graph. The first portrait of a size and batch waits for the compiler; networks
+    that are offloaded cannot be compiled."""
 
 
 Progress = Callable[[int, Tensor], None]
@@ -111,19 +116,22 @@ def denoise(
     """
     branches = _branches(conditions, without, settings.guidance)
     inputs = _prepare(networks, branches, settings)
-    scheduler = networks.scheduler
-    scheduler.set_timesteps(settings.steps, device=noise.device)
-    latents = noise.float() * scheduler.init_noise_sigma
+    step = _compiled() if settings.compile else _step
+    latents = noise.float() * networks.scheduler.init_noise_sigma
+    steps = moments(networks.scheduler, settings.steps, noise.device)[settings.skipped :]
     with constant_keys_values(networks.unet, networks.adapter.control):
-        for done, timestep in enumerate(scheduler.timesteps[settings.skipped :], start=1):
-            predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
-            predicted = _guided(predicted, len(branches), settings.guidance)
-            step = scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
-            step = cast(DDIMSchedulerOutput, step)
-            latents = step.prev_sample
-            if progress is not None and step.pred_original_sample is not None:
-                progress(done, step.pred_original_sample)
+        if settings.compile:
+            _keep(networks, inputs)
+        with _steering(networks, inputs) as predict:
+            for done, moment in enumerate(steps, start=1):
+                latents, estimate = step(predict, inputs, moment, latents)
+                if progress is not None:
+                    progress(done, estimate)
     return latents
+
+
+Predict = Callable[[Step], Tensor]
+"""A step -> what the UNet predicts."""
 
 
 def _branches(conditions: Conditions, without: Conditions | None, guidance: float) -> list[Conditions]:
@@ -141,7 +149,13 @@ class _Inputs:
     text: Tensor
     added: dict[str, Any]
     condition: Condition | None
-    strength: float
+    strength: Strength
+    guidance: float | Tensor
+    branches: int
+    dtype: torch.dtype
+    """Of the networks."""
+    kind: str
+    """What they predict."""
 
 
 def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSettings) -> _Inputs:
@@ -150,11 +164,17 @@ def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSet
     width, height = settings.size
     identity = torch.cat([branch.identity for branch in branches])
     z_3d = torch.cat([branch.z_3d for branch in branches])
+    strength, guidance = settings.strength, settings.guidance
     return _Inputs(
         text=text,
         added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(text), pooled)},
-        condition=networks.adapter.condition(identity, z_3d, _skins(branches)) if settings.strength else None,
-        strength=settings.strength,
+        condition=networks.adapter.condition(identity, z_3d, _skins(branches)) if strength else None,
+        # a compiled graph holds numbers fast, and would be made anew for each strength and guidance
+        strength=text.new_full((1, 1, 1, 1), strength) if settings.compile else strength,
+        guidance=torch.tensor(guidance, device=text.device) if settings.compile else guidance,
+        branches=len(branches),
+        dtype=networks.unet.dtype,
+        kind=networks.scheduler.config["prediction_type"],
     )
 
 
@@ -165,21 +185,42 @@ def _skins(branches: list[Conditions]) -> Tensor | None:
     return torch.cat([torch.zeros_like(one.z_3d) if one.z_skin is None else one.z_skin for one in branches])
 
 
-def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Tensor) -> Tensor:
+@contextmanager
+def _steering(networks: Networks, inputs: _Inputs) -> Generator[Predict]:
+    """How the UNet predicts: with the adapter, or alone."""
     unet = networks.unet
-    latents = latents.to(unet.dtype)
-    steered = nullcontext()
+    if inputs.condition is None:
+        yield (
+            lambda step: (
+                unet(
+                    step.z_t, step.timesteps, encoder_hidden_states=step.text, added_cond_kwargs=step.added
+                ).sample
+            )
+        )
+        return
+    with networks.adapter.steering(unet, inputs.condition, inputs.strength) as predict:
+        yield predict
+
+
+def _keep(networks: Networks, inputs: _Inputs) -> None:
+    """Keys and values before the first step."""
+    keep(networks.unet, inputs.text)
     if inputs.condition is not None:
-        step = Step(latents, timestep, inputs.text, inputs.added)
-        steered = networks.adapter.attached(unet, step, inputs.condition, inputs.strength)
-    with steered:
-        return unet(
-            latents, timestep, encoder_hidden_states=inputs.text, added_cond_kwargs=inputs.added
-        ).sample.float()
+        told = inputs.condition.identity if networks.adapter.attention is None else inputs.text
+        keep(networks.adapter.control, told)
 
 
-def _guided(predicted: Tensor, branches: int, guidance: float) -> Tensor:
-    if branches == 1:
-        return predicted
-    wanted, unwanted = predicted.chunk(2)
-    return unwanted + guidance * (wanted - unwanted)
+def _step(predict: Predict, inputs: _Inputs, moment: Moment, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents behind a step, and the estimate of the clean ones."""
+    z_t = latents.repeat(inputs.branches, 1, 1, 1).to(inputs.dtype)
+    predicted = predict(Step(z_t, moment.timestep, inputs.text, inputs.added)).float()
+    if inputs.branches > 1:
+        wanted, unwanted = predicted.chunk(2)
+        predicted = unwanted + inputs.guidance * (wanted - unwanted)
+    return advanced(inputs.kind, moment, predicted, latents)
+
+
+@cache
+def _compiled() -> Callable[..., tuple[Tensor, Tensor]]:
+    """`_step` as one graph with static shapes, the same wrapper for all portraits."""
+    return torch.compile(_step, fullgraph=True, dynamic=False)
