@@ -134,44 +134,22 @@ Draw = Callable[[int], dict[str, float]]
 
 
 def ours(parts: Parts) -> Draw:
-    """`diffpc generate` in memory: face detection, features and 3D face included, and the measuring of the result."""
+    """As `diffpc generate` draws, its look at the result left out: in what random weights draw nobody is found."""
+    pipeline = parts.pipeline
 
     def draw(seed: int) -> dict[str, float]:
         clock = Clock(device=parts.backbone.unet.device)
         with clock("identify"):
-            identity = parts.pipeline.identify([parts.subject.photo])
-        settings = replace(parts.settings, seed=seed)
-        found = parts.pipeline(identity, _target(parts.pipeline, identity), PROMPT, settings)
-        return clock.seconds | found.seconds
+            identity = pipeline.identify([parts.subject.photo])
+        return _drawn(parts, identity, seed, clock)
 
     return draw
 
 
 def ours_known(parts: Parts, compiled: bool = False) -> Draw:
-    """Of a person who was identified before, as from an identity file, to pictures that nobody looks at again."""
-    pipeline, (width, height) = parts.pipeline, parts.size
-    identity = pipeline.identify([parts.subject.photo])
-    params, scale = _target(pipeline, identity), downscale(parts.backbone.vae)
-    shape = (parts.preset.backbone.vae.latent_channels, height // scale, width // scale)
-    drawn = parts.settings
-    sampling = SampleSettings(drawn.steps, drawn.guidance, drawn.strength, parts.size, compile=compiled)
-
-    def draw(seed: int) -> dict[str, float]:
-        clock = Clock(device=parts.backbone.unet.device)
-        with clock("render"):
-            control = pipeline.place(params, parts.size, skin=identity.skin)
-        with clock("encode"):
-            told = pipeline.conditions(identity, control, PROMPT, drawn.count)
-            without = pipeline.without(told, identity) if drawn.guidance != 1 else None
-        with clock("denoise"):
-            noise = initial_noise(shape, [seed + number for number in range(drawn.count)])
-            latents = denoise(pipeline.networks, told, without, noise.to(told.z_3d.device), sampling)
-        with clock("decode"):
-            pictures = pipeline.decode(latents)
-        assert all(one.dtype == np.uint8 for one in pictures)
-        return clock.seconds
-
-    return draw
+    """The same of a person who was identified before, as from an identity file."""
+    identity, device = parts.pipeline.identify([parts.subject.photo]), parts.backbone.unet.device
+    return lambda seed: _drawn(parts, identity, seed, Clock(device=device), compiled)
 
 
 def ours_compiled(parts: Parts) -> Draw:
@@ -219,6 +197,28 @@ CONTENDERS: dict[str, Callable[[Parts], Draw]] = {
 def _target(pipeline: DiffPCPipeline, identity: Identity) -> Any:
     model = pipeline.eyes.model
     return condition(identity.params, identity.params, posed(model, Angles(yaw=25.0)))
+
+
+def _drawn(
+    parts: Parts, identity: Identity, seed: int, clock: Clock, compiled: bool = False
+) -> dict[str, float]:
+    """Seconds of the stages from the person to the pictures."""
+    pipeline, drawn, (width, height) = parts.pipeline, parts.settings, parts.size
+    scale = downscale(parts.backbone.vae)
+    shape = (parts.preset.backbone.vae.latent_channels, height // scale, width // scale)
+    sampling = SampleSettings(drawn.steps, drawn.guidance, drawn.strength, parts.size, compile=compiled)
+    with clock("render"):
+        control = pipeline.place(_target(pipeline, identity), parts.size, skin=identity.skin)
+    with clock("encode"):
+        told = pipeline.conditions(identity, control, PROMPT, drawn.count)
+        without = pipeline.without(told, identity) if drawn.guidance != 1 else None
+    with clock("denoise"):
+        noise = initial_noise(shape, [seed + number for number in range(drawn.count)])
+        latents = denoise(pipeline.networks, told, without, noise.to(told.z_3d.device), sampling)
+    with clock("decode"):
+        pictures = pipeline.decode(latents)
+    assert all(one.dtype == np.uint8 for one in pictures)
+    return clock.seconds
 
 
 def _shared(backbone: Backbone, tokenizer: CLIPTokenizer) -> dict[str, Any]:
