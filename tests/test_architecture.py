@@ -31,6 +31,7 @@ FLOORS = (
     {"loading"},
     {""},
     {"generate", "train", "curate", "evaluate", "serve", "doctor"},
+    {"bench"},
     {"cli"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

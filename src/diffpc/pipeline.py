@@ -250,7 +250,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         """
         settings = settings or PortraitSettings()
         check_settings(settings, self.default_size)
-        clock = Clock()
+        clock = Clock(device=self._execution_device)
         size = settings.size or self.default_size
         with clock("render"):
             control = self.place(params, size, settings.face_pass == "on", identity.skin)
@@ -259,7 +259,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             without = self.without(conditions, identity) if settings.guidance != 1 else None
         with clock("denoise"):
             noise = self._noise(settings, size)
-            sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
+            sampling = _sampling(settings, size)
             latents = self._denoise(conditions, without, noise, sampling, progress)
         with clock("decode"):
             images = self.decode(latents)
@@ -361,7 +361,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         closer = self._rendered(control.params, region.view, size, skin)
         z_3d, z_skin = self.encode_control(closer, len(images))
         skipped = skipped_steps(settings.steps)
-        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size, skipped)
+        sampling = _sampling(settings, size, skipped)
         clean = self.encode([cut_region(one, region, size[0]) for one in images])
         noise = renoised(self.scheduler, clean, self._noise(settings, size), sampling)
         conditions, without = branches
@@ -395,3 +395,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                     progress(done, estimate)
 
             return denoise(self.networks, conditions, without, noise, sampling, advance)
+
+
+def _sampling(settings: PortraitSettings, size: tuple[int, int], skipped: int = 0) -> SampleSettings:
+    given = settings.steps, settings.guidance, settings.strength
+    return SampleSettings(*given, size, skipped, settings.compile)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from diffpc import cli
+from diffpc.cli.generate import _parsed
 from diffpc.generate.request import output_paths
 from diffpc.images import read_image
 from diffpc.provenance import DIGITAL_SOURCE_TYPE, read_settings
@@ -181,3 +182,27 @@ def test_photos_for_expression_and_several_references(
 def test_output_paths() -> None:
     assert output_paths(Path("a/b.png"), 1) == [Path("a/b.png")]
     assert output_paths(Path("a/b.png"), 2) == [Path("a/b-0.png"), Path("a/b-1.png")]
+
+
+def test_compiled_or_as_in_the_record() -> None:
+    """Not given it must stay open, or a PNG that was drawn by compiled steps would be drawn again without."""
+    assert _parsed(["--compile", "--prompt", "x"])[0].compile is True
+    assert _parsed(["--prompt", "x"])[0].compile is None
+
+
+def test_without_a_compiler_nothing_is_drawn(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    words = [
+        "generate",
+        "--reference",
+        made.folder / "me.jpg",
+        "--prompt",
+        "x",
+        "--compile",
+        "--device",
+        "cpu",
+    ]
+    assert cli.main([str(word) for word in [*words, "--output", made.folder / "compiled.png"]]) == 2
+    assert "--compile needs a C++ compiler (no-such-compiler)" in capsys.readouterr().err

@@ -53,6 +53,7 @@ COMMANDS = {
     "export": "make an adapter's file, or a whole model, of a training run",
     "serve": "a web page and a REST API that draw portraits",
     "evaluate": "measure portraits on a benchmark: build, draw, score, report",
+    "bench": "measure speed on this machine: generate, train, curate, start-up",
     "assets": "list, fetch and verify the files that diffpc does not ship; licence reports",
     "doctor": "check this machine, the files and the bundled model, and say what mends it",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, field, fields, make_dataclass
+from dataclasses import asdict, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from diffpc.cli.options import option, part
@@ -159,7 +159,7 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Series, Output]:
 
     options = [option(Request, name, METAVARS[name], DEFAULTS.get(name)) for name in METAVARS]
     options += [option(Series, name, metavar) for name, metavar in SERIES.items()]
-    flags = [(entry.name, bool, field(default=False)) for entry in fields(Output)]
+    flags = [(name, bool, field(default=False)) for name in ("compile", *Output.__dataclass_fields__)]
     kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Series, Output), frozen=True)
     parsed = tyro.cli(
         kind,
@@ -168,7 +168,9 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Series, Output]:
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
-    return part(parsed, Request), part(parsed, Series), part(parsed, Output)
+    request = part(parsed, Request)
+    request = replace(request, compile=request.compile or None)  # not given: as in a PNG that is drawn again
+    return request, part(parsed, Series), part(parsed, Output)
 
 
 def _print_outcome(outcome: Outcome, notes: Sequence[str], output: Output) -> None:

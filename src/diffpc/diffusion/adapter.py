@@ -1,6 +1,6 @@
 """Everything that steers the frozen UNet, run in one way by the denoising loop and by training."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -77,14 +77,48 @@ class Adapter:
             condition: from `condition`.
             strength: 0 gives the base model's output.
         """
+        with self._steered(unet, condition, strength) as c_id:
+            c_id[:] = self._features(step, condition)
+            yield
+
+    @contextmanager
+    def steering(
+        self, unet: UNet2DConditionModel, condition: Condition, strength: Strength = 1.0
+    ) -> Generator[Callable[[Step], Tensor]]:
+        """As `attached`, for many steps: gives the UNet's prediction at a step.
+
+        What hangs on the UNet stays there from step to step, so that a step can be compiled as a whole.
+        """
+        with self._steered(unet, condition, strength) as c_id:
+            nothing = list(c_id)
+
+            def predict(step: Step) -> Tensor:
+                c_id[:] = self._features(step, condition)
+                predicted = unet(
+                    step.z_t, step.timesteps, encoder_hidden_states=step.text, added_cond_kwargs=step.added
+                ).sample
+                c_id[:] = nothing  # not kept until the next step: a compiled step would have to hand them out
+                return predicted
+
+            yield predict
+
+    def _features(self, step: Step, condition: Condition) -> tuple[Tensor, ...]:
+        """c_id."""
         told = condition.identity if self.attention is None else step.text
-        c_id = self.control(step.z_t, step.timesteps, told, condition.embedded, step.added)
+        return self.control(step.z_t, step.timesteps, told, condition.embedded, step.added)
+
+    @contextmanager
+    def _steered(
+        self, unet: UNet2DConditionModel, condition: Condition, strength: Strength
+    ) -> Generator[list[Tensor]]:
+        """Within the context the UNet reads c_id in the list, which is to be filled before."""
+        c_id = [condition.embedded] * injector.features(unet)
         with ExitStack() as undo:
             undo.enter_context(injector.attached(unet, self.injectors, c_id, strength))
             if self.attention is not None:
                 keys_values = condition.keys_values
                 undo.enter_context(decoupled.attached(unet, self.attention, keys_values, strength))
-            yield
+            yield c_id
 
 
 def build_adapter(settings: AdapterSettings, unet: UNet2DConditionModel) -> dict[str, ModelMixin]:

@@ -55,3 +55,17 @@ def constant_keys_values(*networks: nn.Module) -> AbstractContextManager[None]:
             and type(cast(object, module.processor)) is AttnProcessor2_0
         }
     )
+
+
+def keep(network: nn.Module, states: Tensor) -> None:
+    """Compute the keys and values now, within `constant_keys_values`, instead of at the first step.
+
+    A compiled step then has one form, not a first and a later one. An offloaded network is not there yet.
+
+    Args:
+        network: one of those whose inputs are constant.
+        states: what its cross-attentions will be told, (B, T, D).
+    """
+    for module in network.modules():
+        if isinstance(module, Attention) and isinstance(cast(object, module.processor), ConstantKeysValues):
+            cast(ConstantKeysValues, module.processor).keys_values(module, states)

@@ -64,8 +64,8 @@ class IDInjector(nn.Module):
             return shifted + strength * (phi * self.norm(shifted) + mu)
         modulated = (1 + phi) * self.norm(self._shifted(x, aligned)) + mu
         weight = strength if self.gate is None else strength * self.gate
-        # lerp is exact at both ends: x at 0, the equation at 1
-        return torch.lerp(x, modulated, torch.as_tensor(weight, dtype=x.dtype, device=x.device))
+        # lerp is exact at both ends: x at 0, the equation at 1; a number stays one, as no GPU need wait for it
+        return torch.lerp(x, modulated, weight.to(x.dtype) if isinstance(weight, Tensor) else weight)
 
     def _shifted(self, x: Tensor, aligned: Tensor) -> Tensor:
         """concat(z_d + c_id, z_e) of Eq. 15."""
@@ -172,20 +172,28 @@ def attached(
     Args:
         unet: the frozen UNet.
         injectors: made for it by `IDInjectors.from_unet`.
-        c_id: ID-Ctrl's features, finest first, the middle block's last.
+        c_id: ID-Ctrl's features, finest first, the middle block's last. Each is read when the UNet comes to it:
+            a list may get those of the next step in between.
         strength: 0 gives the base model's output.
 
     Raises:
         ValueError: if `c_id` has not one feature per skip connection and one for the middle block.
     """
-    *skips, middle = c_id
-    controls = _by_place(unet, skips)
+    if len(c_id) != features(unet):
+        raise ValueError(
+            f"c_id has {len(c_id)} features, expected {features(unet)}: of an ID-Ctrl made for this UNet"
+        )
+    skips = _skips(unet)
+
+    def bound(site: int, skip: int) -> Injection:
+        return lambda x: injectors(site, x, c_id[skip], strength)
+
     with ExitStack() as undo:
-        hook = _behind(_injection(injectors, 0, middle, strength))
+        hook = _behind(bound(0, len(c_id) - 1))
         undo.callback(unet.mid_block.register_forward_hook(hook).remove)
         for number, block in enumerate(_blocks(unet.up_blocks)):
             inject = {
-                block.resnets[place[1]]: _injection(injectors, site, controls[place], strength)
+                block.resnets[place[1]]: bound(site, skips[place])
                 for site, place in enumerate(injectors.places, start=1)
                 if place[0] == number
             }
@@ -196,8 +204,9 @@ def attached(
         yield
 
 
-def _injection(injectors: IDInjectors, site: int, control: Tensor, strength: Strength) -> Injection:
-    return lambda x: injectors(site, x, control, strength)
+def features(unet: UNet2DConditionModel) -> int:
+    """Number of ID-Ctrl's features for a UNet: one per skip connection and one for the middle block."""
+    return sum(len(block.resnets) for block in _blocks(unet.up_blocks)) + 1
 
 
 def _behind(injection: Injection) -> Callable[..., Tensor]:
@@ -235,18 +244,14 @@ def _checkpointed(block: Any, inject: dict[nn.Module, Injection]) -> Generator[N
         block._gradient_checkpointing_func = original
 
 
-def _by_place(unet: UNet2DConditionModel, skips: list[Tensor]) -> dict[tuple[int, int], Tensor]:
-    """(decoder block, ResNet) -> the skip it is concatenated with: the decoder takes the last ones first."""
+def _skips(unet: UNet2DConditionModel) -> dict[tuple[int, int], int]:
+    """(decoder block, ResNet) -> number of the skip it is concatenated with: the decoder takes the last first."""
     places = [
         (number, position)
         for number, block in enumerate(_blocks(unet.up_blocks))
         for position in range(len(block.resnets))
     ]
-    if len(places) != len(skips):
-        raise ValueError(
-            f"c_id has {len(skips) + 1} features, expected {len(places) + 1}: of an ID-Ctrl made for this UNet"
-        )
-    return dict(zip(places, reversed(skips), strict=True))
+    return dict(zip(places, reversed(range(len(places))), strict=True))
 
 
 def _skip_widths(unet: UNet2DConditionModel) -> list[int]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from functools import cache, partial
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from jaxtyping import Float
 from torch import Tensor
 
 from diffpc.diffusion.adapter import Adapter, Condition, Step
 from diffpc.diffusion.backbone import TextCondition, size_conditions
-from diffpc.diffusion.constants import constant_keys_values
+from diffpc.diffusion.constants import constant_keys_values, keep
+from diffpc.diffusion.ddim import Moment, advanced, moments
+from diffpc.diffusion.injector import Strength
 from diffpc.errors import UsageError
 
 
@@ -56,26 +58,16 @@ class SampleSettings:
     """Width, height of the portrait in pixels."""
     skipped: int = 0
     """Steps left out at the beginning; the noise is then that of `renoised`."""
+    compile: bool = False
+    """Run each step as one compiled graph. The first portrait of a size and batch waits for the compiler; networks
+    that are offloaded cannot be compiled."""
 
 
 Progress = Callable[[int, Tensor], None]
 """Called after every step with the number of steps done and the current estimate of the clean latents."""
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""(float32 latents, timestep) -> what the network makes of them, float32 and guided."""
-
-
-@runtime_checkable
-class Steps(Protocol):
-    """A scheduler's part in the loop: which timesteps, and what a prediction makes of the latents."""
-
-    def timesteps(self, count: int, device: torch.device) -> Tensor:
-        """The timesteps of that many steps, noisiest first."""
-        ...
-
-    def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """The next latents, and the clean ones as the prediction implies them."""
-        ...
+M = TypeVar("M")
+"""What stands for a noise level."""
 
 
 def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor, "B C H W"]:
@@ -127,54 +119,39 @@ def denoise(
     """
     branches = branches_of(conditions, without, settings.guidance)
     inputs = _prepare(networks, branches, settings)
-
-    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
-        predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
-        return guided(predicted, len(branches), settings.guidance)
-
-    scheduler = networks.scheduler
+    step = _compiled() if settings.compile else _step
+    latents = noise.float() * networks.scheduler.init_noise_sigma
+    steps = moments(networks.scheduler, settings.steps, noise.device)[settings.skipped :]
     with constant_keys_values(networks.unet, networks.adapter.control):
-        return walk(_DDIM(scheduler), predict, noise.float() * scheduler.init_noise_sigma, settings, progress)
+        if settings.compile:
+            _keep(networks, inputs)
+        with _steering(networks, inputs) as predict:
+            return walk(steps, partial(step, predict, inputs), latents, progress)
 
 
 def walk(
-    steps: Steps,
-    predict: Predict,
+    moments: Iterable[M],
+    step: Callable[[M, Tensor], tuple[Tensor, Tensor]],
     latents: Float[Tensor, "B C H W"],
-    settings: SampleSettings,
     progress: Progress | None = None,
 ) -> Float[Tensor, "B C H W"]:
     """The loop that all bases share.
 
     Args:
-        steps: the scheduler.
-        predict: the networks.
-        latents: float32, as noisy as the first step that is not skipped expects.
-        settings: the number of steps, and of those skipped.
+        moments: the noise levels, from the noisiest; what stands for one is the scheduler's affair.
+        step: a moment and latents -> the latents behind the step, and the estimate of the clean ones.
+        latents: float32, as noisy as the first moment expects.
         progress: called after each step.
     """
-    timesteps = steps.timesteps(settings.steps, latents.device)[settings.skipped :]
-    for done, timestep in enumerate(timesteps, start=1):
-        latents, clean = steps.step(predict(latents, timestep), timestep, latents)
+    for done, moment in enumerate(moments, start=1):
+        latents, clean = step(moment, latents)
         if progress is not None:
             progress(done, clean)
     return latents
 
 
-@dataclass(frozen=True)
-class _DDIM:
-    """DDIM with eta 0."""
-
-    scheduler: DDIMScheduler
-
-    def timesteps(self, count: int, device: torch.device) -> Tensor:
-        self.scheduler.set_timesteps(count, device=device)
-        return self.scheduler.timesteps
-
-    def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        step = self.scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
-        step = cast(DDIMSchedulerOutput, step)
-        return step.prev_sample, cast(Tensor, step.pred_original_sample)
+Predict = Callable[[Step], Tensor]
+"""A step -> what the UNet predicts."""
 
 
 def branches_of(conditions: Conditions, without: Conditions | None, guidance: float) -> list[Conditions]:
@@ -197,19 +174,31 @@ class _Inputs:
     text: Tensor
     added: dict[str, Any]
     condition: Condition | None
-    strength: float
+    strength: Strength
+    guidance: float | Tensor
+    branches: int
+    dtype: torch.dtype
+    """Of the networks."""
+    kind: str
+    """What they predict."""
 
 
 def _prepare(networks: Networks, branches: list[Conditions], settings: SampleSettings) -> _Inputs:
     told = joined(branches)
     tokens, pooled = told.text.tokens, told.text.pooled
     width, height = settings.size
-    steered = networks.adapter.condition(told.identity, told.z_3d, told.z_skin) if settings.strength else None
+    strength, guidance = settings.strength, settings.guidance
+    steered = networks.adapter.condition(told.identity, told.z_3d, told.z_skin) if strength else None
     return _Inputs(
         text=tokens,
         added={"text_embeds": pooled, "time_ids": size_conditions(height, width, len(tokens), pooled)},
         condition=steered,
-        strength=settings.strength,
+        # a compiled graph holds numbers fast, and would be made anew for each strength and guidance
+        strength=tokens.new_full((1, 1, 1, 1), strength) if settings.compile else strength,
+        guidance=torch.tensor(guidance, device=tokens.device) if settings.compile else guidance,
+        branches=len(branches),
+        dtype=networks.unet.dtype,
+        kind=networks.scheduler.config["prediction_type"],
     )
 
 
@@ -233,22 +222,47 @@ def _skins(branches: list[Conditions]) -> Tensor | None:
     return torch.cat([torch.zeros_like(one.z_3d) if one.z_skin is None else one.z_skin for one in branches])
 
 
-def _predict(networks: Networks, inputs: _Inputs, latents: Tensor, timestep: Tensor) -> Tensor:
+@contextmanager
+def _steering(networks: Networks, inputs: _Inputs) -> Generator[Predict]:
+    """How the UNet predicts: with the adapter, or alone."""
     unet = networks.unet
-    latents = latents.to(unet.dtype)
-    steered = nullcontext()
+    if inputs.condition is None:
+        yield (
+            lambda step: (
+                unet(
+                    step.z_t, step.timesteps, encoder_hidden_states=step.text, added_cond_kwargs=step.added
+                ).sample
+            )
+        )
+        return
+    with networks.adapter.steering(unet, inputs.condition, inputs.strength) as predict:
+        yield predict
+
+
+def _keep(networks: Networks, inputs: _Inputs) -> None:
+    """Keys and values before the first step."""
+    keep(networks.unet, inputs.text)
     if inputs.condition is not None:
-        step = Step(latents, timestep, inputs.text, inputs.added)
-        steered = networks.adapter.attached(unet, step, inputs.condition, inputs.strength)
-    with steered:
-        return unet(
-            latents, timestep, encoder_hidden_states=inputs.text, added_cond_kwargs=inputs.added
-        ).sample.float()
+        told = inputs.condition.identity if networks.adapter.attention is None else inputs.text
+        keep(networks.adapter.control, told)
 
 
-def guided(predicted: Tensor, branches: int, guidance: float) -> Tensor:
+def guided(predicted: Tensor, branches: int, guidance: float | Tensor) -> Tensor:
     """Both branches' predictions -> theirs in one; of one branch, itself."""
     if branches == 1:
         return predicted
     wanted, unwanted = predicted.chunk(2)
     return unwanted + guidance * (wanted - unwanted)
+
+
+def _step(predict: Predict, inputs: _Inputs, moment: Moment, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents behind a step, and the estimate of the clean ones."""
+    z_t = latents.repeat(inputs.branches, 1, 1, 1).to(inputs.dtype)
+    predicted = predict(Step(z_t, moment.timestep, inputs.text, inputs.added)).float()
+    return advanced(inputs.kind, moment, guided(predicted, inputs.branches, inputs.guidance), latents)
+
+
+@cache
+def _compiled() -> Callable[..., tuple[Tensor, Tensor]]:
+    """`_step` as one graph with static shapes, the same wrapper for all portraits."""
+    return torch.compile(_step, fullgraph=True, dynamic=False)

@@ -54,6 +54,7 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
         "strength": drawn.strength,
         "size": drawn.size,
         "face_pass": drawn.face_pass,
+        "compile": drawn.compile,
         "face": asked.face,
         "target_face": asked.target_face,
         "device": device,
@@ -135,7 +136,7 @@ def _photos(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]
 
 def _plain(request: Request, old: dict[str, Any]) -> dict[str, Any]:
     """The options that are values and no files."""
-    names = ["steps", "guidance", "strength", "face_pass", "device", "dtype"]
+    names = ["steps", "guidance", "strength", "face_pass", "compile", "device", "dtype"]
     names += [] if request.identity else ["face"]
     values = {name: old[name] if getattr(request, name) is None else getattr(request, name) for name in names}
     return {**values, "size": request.size or tuple(old["size"])}
@@ -221,6 +222,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "strength": _number,
     "size": _list_of(_whole, 2),
     "face_pass": lambda value: isinstance(value, str),
+    "compile": lambda value: isinstance(value, bool),
     "face": _none_or(_whole),
     "target_face": _none_or(_whole),
     "device": lambda value: isinstance(value, str),
@@ -237,7 +239,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 """What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
 
 
-_SINCE: dict[str, Any] = {"identity": None, "face_pass": "off", "frame": None}
+_SINCE: dict[str, Any] = {"identity": None, "face_pass": "off", "compile": False, "frame": None}
 """What PNGs of earlier versions do not say, and what was the case then."""
 
 

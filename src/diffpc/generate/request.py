@@ -59,6 +59,9 @@ class Request:
     """Draw this many seeds and keep the best by likeness, pose and expression; as many of them as --count says."""
     face_pass: str | None = None
     """Second pass over a small face: auto, on (also lets the face be as small as it is asked for) or off."""
+    compile: bool | None = None
+    """Run each step as one compiled graph: minutes for the first portrait of a size, less for each that follows,
+    so for --batch, --count and films; needs a C++ compiler."""
     size: tuple[int, int] | None = None
     """Width and height in pixels."""
     face: int | None = None

@@ -26,6 +26,7 @@ from diffpc.generate.request import Request, drawn_seeds, output_paths
 from diffpc.generate.session import Session, Sitter, found_in
 from diffpc.generate.stages import Seen
 from diffpc.images import write_png
+from diffpc.libraries import check_compiler
 from diffpc.loading import BUNDLED, chosen_device, chosen_dtype, model_place, native_size
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSet, PortraitSettings, check_settings
 from diffpc.provenance import Provenance, png_metadata
@@ -210,14 +211,17 @@ def check_early(job: Job) -> None:
         raise UsageError(
             f"unknown expression {name!r}; choose one of: {', '.join(EXPRESSIONS)}; or give a photo's path"
         )
-    chosen_dtype(request.dtype, chosen_device(request.device))
+    device = chosen_device(request.device)
+    chosen_dtype(request.dtype, device)
+    if request.compile:
+        check_compiler(device)
     size = native_size(model_place(request.model or BUNDLED))
     if size and not request.base:
         check_settings(_asked(request, {}), size)
 
 
 def _asked(request: Request, defaults: dict[str, Any]) -> PortraitSettings:
-    names = ("steps", "guidance", "strength", "seed", "count", "size", "face_pass")
+    names = ("steps", "guidance", "strength", "seed", "count", "size", "face_pass", "compile")
     given = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
     return from_dict(PortraitSettings, {**defaults, **given}, "defaults")
 

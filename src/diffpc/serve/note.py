@@ -78,6 +78,7 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
         "strength": drawn.strength,
         "size": drawn.size,
         "face_pass": drawn.face_pass,
+        "compile": drawn.compile,
         "face": origin.faces[0] if len(set(origin.faces)) == 1 else None,
         "target_face": wish.target.face if wish.target else None,
         "device": making.device,

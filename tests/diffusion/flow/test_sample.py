@@ -52,18 +52,13 @@ def by_hand(networks, told, latents, steps, strength=1.0):
 def test_the_velocity_of_a_single_point_leads_to_it_in_any_number_of_steps(steps):
     """All noise flows to x_0: v = (z_t - x_0) / t."""
     x_0 = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    seen = []
+    seen, euler = [], Euler(new_scheduler())
 
-    def velocity(latents, timestep):
-        return (latents - x_0) / (timestep / 1000)
+    def step(timestep, latents):
+        return euler.step((latents - x_0) / (timestep / 1000), timestep, latents)
 
-    found = walk(
-        Euler(new_scheduler()),
-        velocity,
-        noise(2),
-        SampleSettings(steps=steps),
-        lambda done, clean: seen.append((done, clean)),
-    )
+    timesteps = euler.timesteps(steps, torch.device("cpu"))
+    found = walk(timesteps, step, noise(2), lambda done, clean: seen.append((done, clean)))
     assert torch.allclose(found, x_0, atol=1e-5)
     assert [done for done, _ in seen] == list(range(1, steps + 1))
     assert all(torch.allclose(clean, x_0, atol=1e-5) for _, clean in seen)

@@ -62,17 +62,20 @@ def denoise(
     told, adapter = joined(branches), networks.adapter
     condition = adapter.condition(told.identity, told.z_3d, told.z_skin) if settings.strength else None
 
-    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
-        latents = latents.repeat(len(branches), 1, 1, 1).to(transformer.dtype)
-        step = FlowStep(latents, timestep.expand(len(latents)), told.text)
+    euler = Euler(networks.scheduler)
+
+    def advanced(timestep: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        z_t = latents.repeat(len(branches), 1, 1, 1).to(transformer.dtype)
+        step = FlowStep(z_t, timestep.expand(len(z_t)), told.text)
         if condition is None:
             predicted = step.predict(transformer)
         else:
             with adapter.attached(transformer, step, condition, settings.strength):
                 predicted = step.predict(transformer)
-        return guided(predicted.float(), len(branches), settings.guidance)
+        return euler.step(guided(predicted.float(), len(branches), settings.guidance), timestep, latents)
 
-    return walk(Euler(networks.scheduler), predict, noise.float(), settings, progress)
+    timesteps = euler.timesteps(settings.steps, noise.device)[settings.skipped :]
+    return walk(timesteps, advanced, noise.float(), progress)
 
 
 def _check_size(noise: Tensor, transformer: SD3Transformer2DModel) -> None:

@@ -39,7 +39,7 @@ class Euler:
     scheduler: FlowMatchEulerDiscreteScheduler
 
     def timesteps(self, count: int, device: torch.device) -> Tensor:
-        """See `diffpc.diffusion.sample.Steps`.
+        """Of that many steps, noisiest first.
 
         The shares are passed on: left alone, the library shifts their end twice, so that the last step hardly moves.
 
@@ -52,7 +52,7 @@ class Euler:
         return cast(Tensor, self.scheduler.timesteps)
 
     def step(self, predicted: Tensor, timestep: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """See `diffpc.diffusion.sample.Steps`."""
+        """The latents behind a step, and the clean ones as the prediction implies them."""
         share = timestep / self.scheduler.config["num_train_timesteps"]
         scheduler: Any = self.scheduler  # its tensors are declared as those of one type
         return scheduler.step(predicted, timestep, latents, return_dict=False)[0], latents - share * predicted

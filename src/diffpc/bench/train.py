@@ -1,7 +1,7 @@
 """Samples per second of our adapter training against diffusers' way of training a ControlNet on the same parts.
 
-    python -m benchmarks.train --size tiny --output benchmarks/results/train-tiny-cpu.json
-    python -m benchmarks.train --size sdxl --batch 1 2 4 8 --output train-sdxl.json
+    diffpc bench train --size tiny --output train-tiny.json
+    diffpc bench train --size sdxl --batch 1 2 4 8 --output train-sdxl.json
 
 Contenders take turns, round by round; nothing of one is in memory while another runs.
 """
@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers.utils import logging
 
-from benchmarks.contenders import CONTENDERS, flop_per_sample
-from benchmarks.device import clear, describe, matrix_rate, seconds
-from benchmarks.figures import figure, ratio, write_json
-from benchmarks.parts import Parts, build_parts
+from diffpc.bench.device import clear, describe, matrix_rate, seconds
+from diffpc.bench.figures import figure, ratio, write_json
+from diffpc.bench.parts import Parts, build_parts
+from diffpc.bench.settings import TrainBench
+from diffpc.bench.trainers import CONTENDERS, flop_per_sample
 from diffpc.loading import DTYPES, chosen_device
 from diffpc.train.memory import peak_bytes
 from diffpc.train.recipe import RECIPES
 from diffpc.train.settings import IdentityLoss, Recipe
-
-Precision = Literal["float32", "bfloat16"]
 
 PAIRS = (
     ("ours", "naive"),
@@ -38,38 +35,6 @@ PAIRS = (
     ("ours_without_id_loss", "controlnet"),
 )
 """Whose rates are divided. Only the first pair does the same work."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is measured."""
-
-    output: Path
-    """JSON file; it is written again after each round."""
-    size: Literal["tiny", "sdxl"] = "tiny"
-    batch: tuple[int, ...] = ()
-    """Batch sizes, one configuration each; none takes the recipe's on a CPU, and 1, 2, 4, 8 on a GPU."""
-    rounds: int = 5
-    """Turns of every contender."""
-    steps: int = 5
-    """Timed steps of a turn."""
-    warmup: int = 2
-    """Steps before them."""
-    precision: Precision | None = None
-    """Default: bfloat16 on a GPU, else float32."""
-    device: str | None = None
-    """cpu, cuda, ...; default: the GPU if there is one."""
-    compile: bool = False
-    """torch.compile for the trained networks of all contenders."""
-    workers: int = 0
-    """Processes that prepare samples."""
-    threads: int = 1
-    """Of torch on the CPU."""
-    minutes: float = 9.0
-    """No round begins later than this after the start."""
-    contenders: tuple[str, ...] = tuple(CONTENDERS)
-    memory: bool = True
-    """On a CPU: also take each contender's peak memory, in a process of its own."""
 
 
 @dataclass
@@ -90,7 +55,7 @@ class Turns:
     """Why there is nothing more."""
 
 
-def recipe_of(settings: Settings, batch: int, device: torch.device) -> Recipe:
+def recipe_of(settings: TrainBench, batch: int, device: torch.device) -> Recipe:
     """The published recipe with the settings' changes; the ID loss is on, as in the paper."""
     recipe = RECIPES[settings.size]()
     precision = settings.precision or ("bfloat16" if device.type == "cuda" else "float32")
@@ -104,7 +69,7 @@ def recipe_of(settings: Settings, batch: int, device: torch.device) -> Recipe:
     )
 
 
-def turn(name: str, parts: Parts, recipe: Recipe, settings: Settings, found: Turns) -> None:
+def turn(name: str, parts: Parts, recipe: Recipe, settings: TrainBench, found: Turns) -> None:
     """Build a contender, warm it up, time it, forget it."""
     clear(parts.device)
     torch.manual_seed(0)
@@ -125,7 +90,7 @@ def turn(name: str, parts: Parts, recipe: Recipe, settings: Settings, found: Tur
         found.peak = max(found.peak or 0, peak_bytes(parts.device))
 
 
-def alone(name: str, settings: Settings, batch: int) -> int:
+def alone(name: str, settings: TrainBench, batch: int) -> int:
     """Peak memory of a process that only trains."""
     device = prepared(settings)
     recipe = recipe_of(settings, batch, device)
@@ -135,7 +100,7 @@ def alone(name: str, settings: Settings, batch: int) -> int:
     return peak_bytes(device)
 
 
-def peaks(settings: Settings, batch: int) -> dict[str, int]:
+def peaks(settings: TrainBench, batch: int) -> dict[str, int]:
     """Each contender's, in a process of its own.
 
     Call it before this process uses much memory: a new process starts with the peak of the one that made it.
@@ -192,7 +157,7 @@ def _ratios(rates: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def configuration(
-    settings: Settings,
+    settings: TrainBench,
     batch: int,
     device: torch.device,
     until: float,
@@ -222,7 +187,7 @@ def configuration(
         write(summary(turns, rates))
 
 
-def prepared(settings: Settings) -> torch.device:
+def prepared(settings: TrainBench) -> torch.device:
     """The device, and the libraries told of it."""
     device = chosen_device(settings.device)
     if device.type == "cpu":
@@ -232,7 +197,7 @@ def prepared(settings: Settings) -> torch.device:
     return device
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: TrainBench) -> dict[str, Any]:
     """Measure all configurations; returns what it wrote."""
     until = time.monotonic() + 60 * settings.minutes
     device = prepared(settings)
@@ -254,20 +219,11 @@ def run(settings: Settings) -> dict[str, Any]:
     return content
 
 
-def main() -> int:
-    """The command."""
-    import tyro
-
-    content = run(tyro.cli(Settings, description=__doc__))
-    for name, found in content["configurations"].items():
-        for kind in ("ratios", "cpu_time_ratios"):
-            for pair, value in found[kind].items():
-                low, high = value["quartiles"]
-                sys.stdout.write(
-                    f"{name}, {kind}: {pair} = {value['median']:.2f} ({low:.2f} to {high:.2f})\n"
-                )
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def lines(content: dict[str, Any]) -> list[str]:
+    """The ratios in words."""
+    return [
+        f"{name}, {kind}: {pair} = {value['median']:.2f} ({value['quartiles'][0]:.2f} to {value['quartiles'][1]:.2f})"
+        for name, found in content["configurations"].items()
+        for kind in ("ratios", "cpu_time_ratios")
+        for pair, value in found[kind].items()
+    ]

@@ -18,8 +18,8 @@ from diffusers import ControlNetModel, DDPMScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.parts import LAYOUT, Parts, awaken
-from benchmarks.samples import Pictures
+from diffpc.bench.parts import LAYOUT, Parts, awaken
+from diffpc.bench.samples import Pictures
 from diffpc.diffusion.backbone import TextCondition, encode_token_ids
 from diffpc.faces.embed import normalise
 from diffpc.identity.encoder import IDEncoder

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import torch
 
-from benchmarks.device import flops
-from benchmarks.parts import LAYOUT, Parts, awaken
-from benchmarks.plain_controlnet import ControlNetTraining, NaiveTraining
-from benchmarks.samples import Cached
+from diffpc.bench.device import flops
+from diffpc.bench.parts import LAYOUT, Parts, awaken
+from diffpc.bench.plain_controlnet import ControlNetTraining, NaiveTraining
+from diffpc.bench.samples import Cached
 from diffpc.diffusion.adapter import Adapter, build_adapter
 from diffpc.train.adapter import AdapterTask, Judge, Networks
 from diffpc.train.engine import Engine

@@ -1,6 +1,6 @@
 """How fast and how well `diffpc curate` works: photos per second and core, more workers, the identity stage.
 
-    python -m benchmarks.curate --lfw DATA/lfw --output benchmarks/results/curate-cpu.json [--parts SET/.work]
+    diffpc bench curate --lfw DATA/lfw --output curate-cpu.json [--parts SET/.work]
 
 Photos of 3 megapixels are made by enlarging photos of Labeled Faces in the Wild. Rates are photos per second of
 processor time: the machine may be shared, so wall-clock times would tell of its other work. The identity stage is
@@ -10,11 +10,8 @@ to another person.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,6 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
+from diffpc.bench.figures import write_json
+from diffpc.bench.settings import CurateBench
 from diffpc.curate.choose import Candidates, choose, read_candidates
 from diffpc.curate.engine import load_engine
 from diffpc.curate.identity import THRESHOLDS
@@ -134,32 +133,32 @@ def _rows(found: Candidates, rows: Sequence[int], persons: Sequence[str]) -> Can
     )
 
 
-def main() -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--lfw", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument(
-        "--parts", type=Path, help="work folder of a curation of --lfw, for the identity stage"
-    )
-    parser.add_argument("--photos", type=int, default=48)
-    arguments = parser.parse_args()
-    settings = replace(PhotoSettings(), part=4)
-    tools_for(settings)
+def run(settings: CurateBench) -> dict[str, Any]:
+    """Measure and write; returns what it wrote."""
+    photo = replace(PhotoSettings(), part=4)
+    tools_for(photo)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photos = enlarged(arguments.lfw, arguments.photos, folder)
-        runs = [measured(photos, workers, folder, settings) for workers in (1, 2)]
+        photos = enlarged(settings.lfw, settings.photos, folder)
+        runs = [measured(photos, workers, folder, photo) for workers in (1, 2)]
+    result = summary(runs, photo.size)
+    if settings.parts:
+        people = settings.lfw / "peopleDevTest.txt"
+        result["identity_spoiled"] = [spoiled_identity(settings.parts, people, least) for least in (2, 5)]
+    write_json(settings.output, result)
+    return result
+
+
+def summary(runs: Sequence[dict[str, Any]], size: int) -> dict[str, Any]:
+    """Figures of the runs with one and with two workers, on pictures of that size."""
     one, two = (run["photos_per_second_and_core"] for run in runs)
     alone, both = (run["wall_photos_per_second"] for run in runs)
-    result: dict[str, Any] = {
+    return {
         "machine": {
             "cores": os.cpu_count(),
             "load_at_the_end": [round(value, 1) for value in os.getloadavg()],
         },
-        "size": settings.size,
+        "size": size,
         "megapixels": round(SIDE**2 / 1e6, 1),
         "runs": runs,
         "efficiency_1_to_2_workers_by_processor_time": round(two / one, 3),
@@ -171,12 +170,11 @@ def main() -> None:
             "assumes": "each of 16 cores at 90 % of what one of two workers did here; photos kept, without captions",
         },
     }
-    if arguments.parts:
-        people = arguments.lfw / "peopleDevTest.txt"
-        result["identity_spoiled"] = [spoiled_identity(arguments.parts, people, least) for least in (2, 5)]
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    sys.stdout.write(json.dumps(result, indent=1) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def lines(content: dict[str, Any]) -> list[str]:
+    """The rates in words."""
+    return [
+        f"{run['workers']} workers: {run['photos_per_second_and_core']} photos per second and core"
+        for run in content["runs"]
+    ]

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+import numpy as np
+
 from diffpc.files import atomic_write
 
 
@@ -21,20 +23,30 @@ class Figure:
     median: float
     quartiles: tuple[float, float]
     """First and third, interpolated between measurements."""
+    p95: float
+    """The 95th percentile, interpolated."""
     values: tuple[float, ...]
     """In the order in which they were taken."""
 
 
 def figure(values: Sequence[float]) -> Figure:
-    """Median and quartiles of at least one measurement."""
+    """Median, quartiles and 95th percentile of at least one measurement."""
     whole = list(values)
-    first, middle, third = quantiles(whole, n=4, method="inclusive") if len(whole) > 1 else whole * 3
-    return Figure(len(whole), middle, (first, third), tuple(whole))
+    cuts = quantiles(whole, n=20, method="inclusive") if len(whole) > 1 else whole * 19
+    return Figure(len(whole), cuts[9], (cuts[4], cuts[14]), cuts[18], tuple(whole))
 
 
 def ratio(first: Sequence[float], second: Sequence[float]) -> Figure:
     """first / second round by round: what slows the machine for a while slows both."""
     return figure([one / other for one, other in zip(first, second, strict=True)])
+
+
+def interval(values: Sequence[float], seed: int = 0, samples: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of the median: its quantiles over random draws of the measurements, with repeats."""
+    generator = np.random.default_rng(seed)
+    drawn = generator.choice(np.asarray(values), (samples, len(values)))
+    low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,18 +4,19 @@ import math
 import pytest
 import torch
 
-from benchmarks.contenders import CONTENDERS
-from benchmarks.parts import awaken, build_parts
-from benchmarks.plain_controlnet import ControlNetTraining, NaiveTraining
-from benchmarks.samples import Cached, Pictures
-from benchmarks.train import Settings, Turns, attempt, peaks, recipe_of, run, summary
+from diffpc.bench.parts import awaken, build_parts
+from diffpc.bench.plain_controlnet import ControlNetTraining, NaiveTraining
+from diffpc.bench.samples import Cached, Pictures
+from diffpc.bench.settings import TrainBench
+from diffpc.bench.train import Turns, attempt, peaks, recipe_of, run, summary
+from diffpc.bench.trainers import CONTENDERS
 
 CPU = torch.device("cpu")
 
 
 def settings(tmp_path, **changed):
     given = {"batch": (1,), "rounds": 1, "steps": 1, "warmup": 0, "device": "cpu", "memory": False}
-    return Settings(output=tmp_path / "found.json", **(given | changed))
+    return TrainBench(output=tmp_path / "found.json", **(given | changed))
 
 
 @pytest.fixture(scope="module")

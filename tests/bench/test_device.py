@@ -1,7 +1,7 @@
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.device import describe, flops, matrix_rate, seconds
+from diffpc.bench.device import describe, flops, matrix_rate, seconds
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.parts import LAYOUT, Parts
+from diffpc.bench.parts import LAYOUT, Parts
 from diffpc.diffusion.backbone import downscale
 from diffpc.faces.align import ARCFACE_112
 from diffpc.faces.embed import normalise

@@ -1,0 +1,1 @@
+"""Timings against what users would take else, and the machine's limits; see docs/performance.md."""
