@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, LCMScheduler, UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
+from diffusers.schedulers.scheduling_lcm import LCMSchedulerOutput
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from diffpc.diffusion.backbone import TextCondition, size_conditions
 from diffpc.diffusion.constants import constant_keys_values
 from diffpc.errors import UsageError
 
+Scheduler = DDIMScheduler | LCMScheduler
+
 
 @dataclass(frozen=True)
 class Networks:
@@ -25,7 +28,7 @@ class Networks:
 
     unet: UNet2DConditionModel
     adapter: Adapter
-    scheduler: DDIMScheduler
+    scheduler: Scheduler
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class SampleSettings:
     """Width, height of the portrait in pixels."""
     skipped: int = 0
     """Steps left out at the beginning; the noise is then that of `renoised`."""
+    seeds: tuple[int, ...] = ()
+    """One per portrait; only LCM, which adds noise at every step, reads them."""
 
 
 Progress = Callable[[int, Tensor], None]
@@ -73,7 +78,7 @@ def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor
 
 
 def renoised(
-    scheduler: DDIMScheduler,
+    scheduler: Scheduler,
     latents: Float[Tensor, "B C H W"],
     noise: Float[Tensor, "B C H W"],
     settings: SampleSettings,
@@ -93,7 +98,7 @@ def denoise(
     settings: SampleSettings,
     progress: Progress | None = None,
 ) -> Float[Tensor, "B C H W"]:
-    """DDIM with eta 0 from pure noise to clean latents (method.md, point 14).
+    """DDIM with eta 0 (method.md, point 14), or LCM, from pure noise to clean latents.
 
     Args:
         networks: the frozen UNet and the adapter.
@@ -114,16 +119,49 @@ def denoise(
     scheduler = networks.scheduler
     scheduler.set_timesteps(settings.steps, device=noise.device)
     latents = noise.float() * scheduler.init_noise_sigma
+    generators = _generators(settings.seeds, noise) if isinstance(scheduler, LCMScheduler) else []
     with constant_keys_values(networks.unet, networks.adapter.control):
         for done, timestep in enumerate(scheduler.timesteps[settings.skipped :], start=1):
             predicted = _predict(networks, inputs, latents.repeat(len(branches), 1, 1, 1), timestep)
             predicted = _guided(predicted, len(branches), settings.guidance)
-            step = scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
-            step = cast(DDIMSchedulerOutput, step)
-            latents = step.prev_sample
-            if progress is not None and step.pred_original_sample is not None:
-                progress(done, step.pred_original_sample)
+            latents, estimate = _stepped(scheduler, predicted, timestep, latents, generators)
+            if progress is not None:
+                progress(done, estimate)
     return latents
+
+
+def _generators(seeds: tuple[int, ...], noise: Tensor) -> list[torch.Generator]:
+    """One per portrait on the CPU, as drawing the first noise left it.
+
+    Raises:
+        UsageError: if a portrait has no seed.
+    """
+    if len(seeds) != len(noise):
+        raise UsageError(
+            f"LCM adds noise at every step: {len(noise)} portraits need as many seeds, not {len(seeds)}"
+        )
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for generator in generators:
+        torch.randn(noise.shape[1:], generator=generator)
+    return generators
+
+
+def _stepped(
+    scheduler: Scheduler,
+    predicted: Tensor,
+    timestep: Tensor,
+    latents: Tensor,
+    generators: list[torch.Generator],
+) -> tuple[Tensor, Tensor]:
+    """The next latents, and the estimate of the clean ones."""
+    if isinstance(scheduler, LCMScheduler):
+        # Any: declared as one generator; a list has one for each portrait.
+        step = scheduler.step(predicted, cast(int, timestep), latents, generator=cast(Any, generators))
+        step = cast(LCMSchedulerOutput, step)
+        return step.prev_sample, cast(Tensor, step.denoised)
+    step = scheduler.step(predicted, cast(int, timestep), latents, eta=0.0)
+    step = cast(DDIMSchedulerOutput, step)
+    return step.prev_sample, cast(Tensor, step.pred_original_sample)
 
 
 def _branches(conditions: Conditions, without: Conditions | None, guidance: float) -> list[Conditions]:

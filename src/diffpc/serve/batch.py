@@ -51,8 +51,11 @@ def draw_together(
     with clock("denoise"):
         scale, channels = downscale(pipeline.vae), int(pipeline.unet.config["in_channels"])
         shape = (channels, size[1] // scale, size[0] // scale)
-        noise = initial_noise(shape, [sitter.seed for sitter in sitters]).to(conditions.z_3d.device)
-        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
+        seeds = [sitter.seed for sitter in sitters]
+        noise = initial_noise(shape, seeds).to(conditions.z_3d.device)
+        sampling = SampleSettings(
+            settings.steps, settings.guidance, settings.strength, size, seeds=tuple(seeds)
+        )
         latents = denoise(pipeline.networks, conditions, nobody, noise, sampling, progress)
     with clock("decode"):
         images = pipeline.decode(latents)
