@@ -16,6 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
 GROUND = {"types", "settings", "presets", "errors", "backends", "photos"}
 GROUND |= {"files", "images", "tensors", "weights", "provenance", "records", "sealed", "libraries"}
+GROUND |= {"changes", "distilled", "networks"}
 FLOORS = (
     GROUND,
     {"external"},
@@ -27,7 +28,8 @@ FLOORS = (
     {"portrait"},
     {"person"},
     {"pipeline"},
-    {"adapter_file", "identity_file", "loras"},
+    {"adapter_file", "identity_file", "loras", "memory", "places"},
+    {"base"},
     {"loading"},
     {""},
     {"generate", "train", "curate", "evaluate", "serve", "doctor"},

@@ -28,7 +28,7 @@ from diffpc.files import atomic_path
 from diffpc.identity.forms import FORMS
 from diffpc.pipeline import DiffPCPipeline, PortraitSettings
 from diffpc.settings import FaceSettings, from_dict
-from diffpc.weights import check_state, load_weights, weight_keys, weight_metadata
+from diffpc.weights import check_state, own_tensors, weight_keys, weight_metadata, weight_shapes
 
 SUFFIX = ".safetensors"
 """Of an adapter's file."""
@@ -141,16 +141,14 @@ def read_adapter(path: Path | str, dtype: torch.dtype) -> StoredAdapter:
     path = Path(path)
     described = describe_adapter(path)
     parts = {name: _built(path, name, part) for name, part in described.parts.items()}
-    state = load_weights(path, dtype=None)
-    check_state(state, _states(parts), path)
-    odd = [key for key, value in state.items() if not value.is_floating_point()]
-    if odd:
-        raise InputError(f"{path}: {odd[0]} is {state[odd[0]].dtype}, expected floating point; {_REMEDY}")
+    check_state(weight_shapes(path), _states(parts), path)
+    state: dict[str, Tensor] = {}
+    for key, value in own_tensors(path, list(_states(parts)), dtype):
+        if not value.is_floating_point():
+            raise InputError(f"{path}: {key} is {value.dtype}, expected floating point; {_REMEDY}")
+        state[key] = value
     for name, part in parts.items():
-        # A copy, also where the type is right: in the mapped file tensors lie at odd addresses, where products
-        # add in another order.
-        own = {key: state[f"{name}.{key}"].to(dtype, copy=True) for key in part.state_dict()}
-        part.load_state_dict(own, assign=True)
+        part.load_state_dict({key: state[f"{name}.{key}"] for key in part.state_dict()}, assign=True)
         part.eval()
     return StoredAdapter(parts, described.faces, described.defaults)
 

@@ -51,10 +51,16 @@ def add_loras(pipeline: DiffPCPipeline, files: Sequence[Path], prefix: str) -> l
     return names
 
 
-def activate(pipeline: DiffPCPipeline, names: Sequence[str]) -> None:
-    """Draw with exactly these adapters, all at weight 1; with none it is the base alone, bit for bit."""
+def activate(pipeline: DiffPCPipeline, names: Sequence[str], weights: Sequence[float] = ()) -> None:
+    """Draw with exactly these adapters; with none it is the base alone, bit for bit.
+
+    Args:
+        pipeline: which has loaded them.
+        names: of the adapters.
+        weights: one per name; none: all 1.
+    """
     # The library's own `disable_lora` refuses where one of the networks has no LoRA.
     for part in PARTS:
         set_adapter_layers(getattr(pipeline, part), enabled=bool(names))
     if names:
-        pipeline.set_adapters(list(names))
+        pipeline.set_adapters(list(names), list(weights) or None)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffpc.diffusion.adapter import Adapter
-from diffpc.diffusion.backbone import TextCondition, downscale, encode_text
+from diffpc.diffusion.backbone import TextCondition, downscale, encode_text, in_range
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.decoupled import IDAttention
 from diffpc.diffusion.injector import IDInjectors
@@ -24,10 +23,12 @@ from diffpc.diffusion.sample import (
     Networks,
     Progress,
     SampleSettings,
+    Scheduler,
     denoise,
     initial_noise,
     renoised,
 )
+from diffpc.distilled import Schedule, check_steps
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import render_condition
 from diffpc.face3d.skin import Skin, dressed
@@ -83,7 +84,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         tokenizer: CLIPTokenizer,
         tokenizer_2: CLIPTokenizer,
         unet: UNet2DConditionModel,
-        scheduler: DDIMScheduler,
+        scheduler: Scheduler,
         id_encoder: IdentityEncoder,
         id_ctrl: IDCtrl,
         id_injectors: IDInjectors,
@@ -100,7 +101,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             tokenizer: of the first text encoder.
             tokenizer_2: of the second.
             unet: the frozen UNet.
-            scheduler: DDIM, trailing.
+            scheduler: DDIM, trailing; or LCM, for weights that were distilled for it.
             id_encoder: to `id_attention`: the adapter; the form of identity tokens.
             id_ctrl: copy of the UNet's encoder.
             id_injectors: modulation of the UNet's decoder.
@@ -125,6 +126,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         self.register_to_config(faces=faces or {}, defaults=defaults or {})
         self.set_progress_bar_config(disable=None)  # None: only on a terminal
         self._eyes: Eyes | None = None
+        self.schedule: Schedule | None = None
+        """What the weights are distilled for; None: for nothing."""
 
     @property
     def eyes(self) -> Eyes:
@@ -193,7 +196,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         pictures = [control.i_3d.expand(3, -1, -1)]
         if control.i_skin is not None:
             pictures.append(control.i_skin.permute(2, 0, 1))
-        with self._vae_in_range():
+        with in_range(self.vae):
             pixels = (2 * torch.stack(pictures) - 1).to(self._execution_device, self.vae.dtype)
             found = self.vae.encode(pixels).latent_dist.mode() * self.vae.config["scaling_factor"]
         z_3d, *z_skin = (one.expand(batch, -1, -1, -1) for one in found.to(self.unet.dtype))
@@ -213,14 +216,14 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
         """Latents, the final ones or a preview's, -> pictures."""
-        with self._vae_in_range():
+        with in_range(self.vae):
             scaled = (latents / self.vae.config["scaling_factor"]).to(self._execution_device, self.vae.dtype)
             return [to_image(one) for one in self.vae.decode(scaled).sample]
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image]) -> Float[Tensor, "B C h w"]:
         """Pictures of one size -> latents: the inverse of `decode`."""
-        with self._vae_in_range():
+        with in_range(self.vae):
             pixels = torch.stack([to_tensor(one) for one in images]).to(
                 self._execution_device, self.vae.dtype
             )
@@ -249,7 +252,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             UsageError: if a setting is out of range.
         """
         settings = settings or PortraitSettings()
-        check_settings(settings, self.default_size)
+        self.check(settings)
         clock = Clock(device=self._execution_device)
         size = settings.size or self.default_size
         with clock("render"):
@@ -258,9 +261,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             conditions = self.conditions(identity, control, prompt, settings.count)
             without = self.without(conditions, identity) if settings.guidance != 1 else None
         with clock("denoise"):
-            noise = self._noise(settings, size)
-            sampling = _sampling(settings, size)
-            latents = self._denoise(conditions, without, noise, sampling, progress)
+            sampling = settings.sampling(size)
+            latents = self._denoise(conditions, without, self._noise(sampling), sampling, progress)
         with clock("decode"):
             images = self.decode(latents)
         face = self.face_region(control, settings)
@@ -282,6 +284,16 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         self.maybe_free_model_hooks()
         return PortraitSet(portraits, identity, control, clock.seconds, face)
 
+    def check(self, settings: PortraitSettings) -> None:
+        """Refuse settings that this model cannot draw with.
+
+        Raises:
+            UsageError: naming the value and what is expected.
+        """
+        check_settings(settings, self.default_size)
+        if self.schedule:
+            check_steps(self.schedule, settings.steps, settings.guidance)
+
     @property
     def networks(self) -> Networks:
         """What runs at every step."""
@@ -293,18 +305,6 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         """Width, height the model was trained on."""
         side = int(self.unet.config["sample_size"]) * downscale(self.vae)
         return side, side
-
-    @contextmanager
-    def _vae_in_range(self) -> Generator[None]:
-        """Within the context a VAE that overflows float16 (`force_upcast`, as SDXL's) runs in float32."""
-        narrow = self.vae.dtype == torch.float16 and bool(self.vae.config["force_upcast"])
-        if narrow:  # torch's own `to`: the library's warns of every cast
-            torch.nn.Module.to(self.vae, dtype=torch.float32)
-        try:
-            yield
-        finally:
-            if narrow:
-                torch.nn.Module.to(self.vae, dtype=torch.float16)
 
     def conditions(self, identity: Identity, control: Control, prompt: str, count: int) -> Conditions:
         """What steers `count` portraits of one person."""
@@ -361,9 +361,9 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         closer = self._rendered(control.params, region.view, size, skin)
         z_3d, z_skin = self.encode_control(closer, len(images))
         skipped = skipped_steps(settings.steps)
-        sampling = _sampling(settings, size, skipped)
+        sampling = settings.sampling(size, skipped)
         clean = self.encode([cut_region(one, region, size[0]) for one in images])
-        noise = renoised(self.scheduler, clean, self._noise(settings, size), sampling)
+        noise = renoised(self.scheduler, clean, self._noise(sampling), sampling)
         conditions, without = branches
         conditions = replace(conditions, z_3d=z_3d, z_skin=z_skin)
         without = without and replace(without, z_3d=z_3d)
@@ -372,11 +372,10 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         drawn = self.decode(latents)
         return [blended(one, face, mask, region) for one, face in zip(images, drawn, strict=True)]
 
-    def _noise(self, settings: PortraitSettings, size: tuple[int, int]) -> Float[Tensor, "B C h w"]:
+    def _noise(self, sampling: SampleSettings) -> Float[Tensor, "B C h w"]:
         channels, scale = int(self.unet.config["in_channels"]), downscale(self.vae)
-        seeds = [settings.seed + number for number in range(settings.count)]
-        shape = (channels, size[1] // scale, size[0] // scale)
-        return initial_noise(shape, seeds).to(self._execution_device)
+        shape = (channels, sampling.size[1] // scale, sampling.size[0] // scale)
+        return initial_noise(shape, list(sampling.seeds)).to(self._execution_device)
 
     def _denoise(
         self,
@@ -395,8 +394,3 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                     progress(done, estimate)
 
             return denoise(self.networks, conditions, without, noise, sampling, advance)
-
-
-def _sampling(settings: PortraitSettings, size: tuple[int, int], skipped: int = 0) -> SampleSettings:
-    given = settings.steps, settings.guidance, settings.strength
-    return SampleSettings(*given, size, skipped, settings.compile)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffpc.diffusion.sample import SampleSettings
 from diffpc.errors import UsageError
 from diffpc.eyes import Likeness
 from diffpc.face3d.skin import Skin
@@ -121,6 +122,11 @@ class PortraitSettings:
     compile: bool = False
     """Run each step as one compiled graph: minutes for the first portrait of a size, less for all that follow, and
     the same picture up to rounding."""
+
+    def sampling(self, size: tuple[int, int], skipped: int = 0) -> SampleSettings:
+        """For the denoising loop, at a size in pixels, with steps left out at the beginning."""
+        seeds = tuple(self.seed + number for number in range(self.count))
+        return SampleSettings(self.steps, self.guidance, self.strength, size, skipped, self.compile, seeds)
 
 
 @dataclass

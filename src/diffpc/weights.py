@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,9 @@ from diffpc.files import atomic_write
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+
+MAPPED = 256 * 2**20
+"""Bytes of a weight file that `own_tensors` has mapped at a time, about."""
 
 _REMEDY = "download or copy it again"
 _LISTED = 3
@@ -133,6 +136,47 @@ def weight_metadata(path: Path | str) -> dict[str, str]:
     path = _weight_file(path)
     with _whole(path), safe_open(path, framework="pt") as tensors:
         return dict(tensors.metadata() or {})
+
+
+def weight_shapes(path: Path | str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file without their values, on the meta device.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    path = _weight_file(path)
+    with _whole(path), safe_open(path, framework="pt") as tensors:
+        sizes = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118 - no dict
+    return {name: torch.empty(size, device="meta") for name, size in sizes.items()}
+
+
+def own_tensors(
+    path: Path | str, names: Sequence[str], dtype: torch.dtype | None
+) -> Iterator[tuple[str, Tensor]]:
+    """Copy tensors out of a safetensors file, one by one, to memory of torch's own.
+
+    In a mapped file tensors lie at odd addresses, where products add in another order: a result would depend on
+    how weights are split into files. What is mapped counts as the process's memory until the file is closed, so
+    it is opened again and again.
+
+    Args:
+        path: the file.
+        names: of the tensors.
+        dtype: every floating-point tensor becomes this; None keeps what is on disk.
+
+    Raises:
+        InputError: as `load_weights`, or if a tensor is not there.
+    """
+    path, left = _weight_file(path), list(reversed(names))
+    while left:
+        with _whole(path), safe_open(path, framework="pt") as tensors:
+            mapped = 0
+            while left and mapped < MAPPED:
+                name = left.pop()
+                value = tensors.get_tensor(name)
+                mapped += value.nbytes
+                value = value.to(dtype if value.is_floating_point() else None, copy=True)
+                yield name, value
 
 
 def load_into(module: nn.Module, path: Path | str) -> None:

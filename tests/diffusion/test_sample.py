@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, LCMScheduler
 
 from diffpc.diffusion.adapter import Adapter
 from diffpc.diffusion.backbone import build_scheduler, size_conditions
@@ -200,3 +200,29 @@ def test_ddim_trailing_is_lightnings_euler():
         theirs = euler.step(predicted(scaled, its), its, theirs).prev_sample
         ours = ddim.step(predicted(ours, timestep), timestep, ours, eta=0.0).prev_sample
     assert (ours - theirs).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_lcm_adds_each_portraits_own_noise(networks):
+    """As the library's own loop with one generator per portrait; so a portrait does not depend on its company."""
+    told = conditions(2)
+    scheduler = LCMScheduler.from_config(networks.scheduler.config)
+    lcm = replace(networks, scheduler=scheduler)
+    settings = replace(SETTINGS, strength=0.0)
+    found = denoise(lcm, told, None, noise(2), replace(settings, seeds=(0, 1)))
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.randn((1, 16, 8, 8), generator=generator)
+    scheduler.set_timesteps(3)
+    text = told.text
+    added = {
+        "text_embeds": text.pooled[1:],
+        "time_ids": torch.tensor([[64, 64, 0, 0, 64, 64]], dtype=torch.float32),
+    }
+    for timestep in scheduler.timesteps:
+        predicted = lcm.unet(
+            latents, timestep, encoder_hidden_states=text.tokens[1:], added_cond_kwargs=added
+        ).sample
+        latents = scheduler.step(predicted, timestep, latents, generator=generator).prev_sample
+    assert torch.allclose(found[1:], latents, atol=1e-4)
+    with pytest.raises(UsageError, match="2 portraits need as many seeds"):
+        denoise(lcm, told, None, noise(2), settings)

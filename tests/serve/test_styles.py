@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 pytest.importorskip("peft", reason="the extra lora is not installed")
 
 from diffpc import cli
+from diffpc.changes import Changes, Lora
 from diffpc.errors import InputError, UsageError
 from diffpc.images import read_image
 from diffpc.loading import load_pipeline
@@ -88,7 +89,9 @@ def test_a_style_changes_the_picture_and_leaves_no_trace(
 def test_a_style_is_what_its_files_are_as_loras(
     styled: LocalPainter, asked: PortraitRequest, random_model: Path, loras: list[Path], astronaut: Image
 ) -> None:
-    pipeline: DiffPCPipeline = load_pipeline(str(random_model), loras=loras[1:])
+    pipeline: DiffPCPipeline = load_pipeline(
+        str(random_model), changes=Changes(loras=tuple(map(Lora, loras[1:])))
+    )
     person = pipeline.identify([astronaut])
     result = drawn(styled, replace(asked, style="wood cut"))
     alone = pipeline(person, person.params, "a wood", result.portrait.settings).portraits[0].image
@@ -98,7 +101,9 @@ def test_a_style_is_what_its_files_are_as_loras(
 def test_the_operators_own_loras_are_drawn_with_where_no_style_is_asked_for(
     asked: PortraitRequest, random_model: Path, loras: list[Path], styled: LocalPainter
 ) -> None:
-    both = LocalPainter(ModelSettings(str(random_model), lora=(loras[0],), styles={"words": (loras[2],)}))
+    both = LocalPainter(
+        ModelSettings(str(random_model), lora=(str(loras[0]),), styles={"words": (loras[2],)})
+    )
     try:
         for own, style in ((None, "ink"), ("words", "words")):
             one, other = drawn(both, replace(asked, style=own)), drawn(styled, replace(asked, style=style))

@@ -1,5 +1,7 @@
 """The base model: SDXL's components, built from settings at any size, and its text encoding."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +131,19 @@ def unscaled(latents: Float[Tensor, "B C h w"], vae: AutoencoderKL) -> Float[Ten
     """The inverse of `scaled`: what the VAE decodes."""
     shift, found = vae.config["shift_factor"], latents / vae.config["scaling_factor"]
     return found if shift is None else found + shift
+
+
+@contextmanager
+def in_range(vae: AutoencoderKL) -> Generator[None]:
+    """Within the context a VAE that overflows float16 (`force_upcast`, as SDXL's) runs in float32."""
+    narrow = vae.dtype == torch.float16 and bool(vae.config["force_upcast"])
+    if narrow:  # torch's own `to`: the library's warns of every cast
+        nn.Module.to(vae, dtype=torch.float32)
+    try:
+        yield
+    finally:
+        if narrow:
+            nn.Module.to(vae, dtype=torch.float16)
 
 
 def encode_text(

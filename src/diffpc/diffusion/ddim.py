@@ -65,6 +65,19 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Estimates]] = 
 """What a network predicts -> the estimates, from the roots of abar and 1 - abar."""
 
 
+def prediction(kind: str) -> Callable[[Tensor, Tensor, Tensor, Tensor], Estimates]:
+    """What makes estimates of a prediction of that kind.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if kind not in PREDICTIONS:
+        raise UsageError(
+            f"the base predicts {kind!r}, expected one of: {', '.join(PREDICTIONS)}; choose another"
+        )
+    return PREDICTIONS[kind]
+
+
 def advanced(
     kind: str, moment: Moment, predicted: Float[Tensor, "B C H W"], latents: Float[Tensor, "B C H W"]
 ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B C H W"]]:
@@ -79,10 +92,6 @@ def advanced(
     Raises:
         UsageError: if the network predicts something else.
     """
-    if kind not in PREDICTIONS:
-        raise UsageError(
-            f"the base predicts {kind!r}, expected one of: {', '.join(PREDICTIONS)}; choose another"
-        )
     alpha, beta, next_alpha, next_beta = moment.roots.unbind()
-    clean, noise = PREDICTIONS[kind](predicted, latents, alpha, beta)
+    clean, noise = prediction(kind)(predicted, latents, alpha, beta)
     return next_alpha * clean + next_beta * noise, clean

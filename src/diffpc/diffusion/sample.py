@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, LCMScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 
+from diffpc.diffusion import ddim, lcm
 from diffpc.diffusion.adapter import Adapter, Condition, Step
 from diffpc.diffusion.backbone import TextCondition, size_conditions
 from diffpc.diffusion.constants import constant_keys_values, keep
-from diffpc.diffusion.ddim import Moment, advanced, moments
 from diffpc.diffusion.injector import Strength
 from diffpc.errors import UsageError
+
+Scheduler = DDIMScheduler | LCMScheduler
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Networks:
 
     unet: UNet2DConditionModel
     adapter: Adapter
-    scheduler: DDIMScheduler
+    scheduler: Scheduler
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class SampleSettings:
     compile: bool = False
     """Run each step as one compiled graph. The first portrait of a size and batch waits for the compiler; networks
     that are offloaded cannot be compiled."""
+    seeds: tuple[int, ...] = ()
+    """One per portrait; only LCM, which adds noise at every step, reads them."""
 
 
 Progress = Callable[[int, Tensor], None]
@@ -81,7 +85,7 @@ def initial_noise(shape: tuple[int, int, int], seeds: list[int]) -> Float[Tensor
 
 
 def renoised(
-    scheduler: DDIMScheduler,
+    scheduler: Scheduler,
     latents: Float[Tensor, "B C H W"],
     noise: Float[Tensor, "B C H W"],
     settings: SampleSettings,
@@ -101,7 +105,7 @@ def denoise(
     settings: SampleSettings,
     progress: Progress | None = None,
 ) -> Float[Tensor, "B C H W"]:
-    """DDIM with eta 0 from pure noise to clean latents (method.md, point 14).
+    """DDIM with eta 0 (method.md, point 14), or LCM, from pure noise to clean latents.
 
     Args:
         networks: the frozen UNet and the adapter.
@@ -121,7 +125,7 @@ def denoise(
     inputs = _prepare(networks, branches, settings)
     step = _compiled() if settings.compile else _step
     latents = noise.float() * networks.scheduler.init_noise_sigma
-    steps = moments(networks.scheduler, settings.steps, noise.device)[settings.skipped :]
+    steps = _moments(networks.scheduler, settings, noise)
     with constant_keys_values(networks.unet, networks.adapter.control):
         if settings.compile:
             _keep(networks, inputs)
@@ -255,11 +259,20 @@ def guided(predicted: Tensor, branches: int, guidance: float | Tensor) -> Tensor
     return unwanted + guidance * (wanted - unwanted)
 
 
-def _step(predict: Predict, inputs: _Inputs, moment: Moment, latents: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(scheduler: Scheduler, settings: SampleSettings, noise: Tensor) -> Sequence[ddim.Moment]:
+    if isinstance(scheduler, LCMScheduler):
+        return lcm.moments(scheduler, settings.steps, settings.skipped, noise, settings.seeds)
+    return ddim.moments(scheduler, settings.steps, noise.device)[settings.skipped :]
+
+
+def _step(predict: Predict, inputs: _Inputs, moment: ddim.Moment, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Latents behind a step, and the estimate of the clean ones."""
     z_t = latents.repeat(inputs.branches, 1, 1, 1).to(inputs.dtype)
     predicted = predict(Step(z_t, moment.timestep, inputs.text, inputs.added)).float()
-    return advanced(inputs.kind, moment, guided(predicted, inputs.branches, inputs.guidance), latents)
+    predicted = guided(predicted, inputs.branches, inputs.guidance)
+    if isinstance(moment, lcm.Moment):
+        return lcm.advanced(inputs.kind, moment, predicted, latents)
+    return ddim.advanced(inputs.kind, moment, predicted, latents)
 
 
 @cache

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
@@ -17,7 +16,7 @@ from diffpc.external.places import assets_root, located
 from diffpc.external.table import ASSETS
 from diffpc.identity.local import vit_h
 from diffpc.presets import sdxl
-from diffpc.weights import check_state, weight_keys
+from diffpc.weights import check_state, weight_keys, weight_shapes
 
 
 def check_vit_h(path: Path) -> None:
@@ -29,7 +28,7 @@ def check_vit_h(path: Path) -> None:
     with torch.device("meta"):
         expected = CLIPVisionModelWithProjection(vit_h()).state_dict()
     # Older files carry the positions' numbers, which are no weights.
-    found = {name: value for name, value in shapes(path).items() if not name.endswith("position_ids")}
+    found = {name: value for name, value in weight_shapes(path).items() if not name.endswith("position_ids")}
     check_state(found, expected, path)
 
 
@@ -41,7 +40,7 @@ def check_unet(path: Path) -> None:
     """
     with torch.device("meta"):
         expected = build(sdxl().backbone).unet.state_dict()
-    check_state(shapes(path), expected, path)
+    check_state(weight_shapes(path), expected, path)
 
 
 def check_lora(path: Path) -> None:
@@ -77,7 +76,7 @@ def check_autoencoder(path: Path) -> None:
     """
     with torch.device("meta"):
         expected = build(sdxl().backbone).vae.state_dict()
-    check_state(_plain(shapes(path)), _plain(expected), path)
+    check_state(_plain(weight_shapes(path)), _plain(expected), path)
 
 
 _LORAS = [name for name in ASSETS if "_lora" in name]
@@ -99,18 +98,6 @@ def weight_files(asset: str) -> tuple[Path, ...]:
     files = [file for file in ASSETS[asset].files if file.name.endswith((".safetensors", ".onnx"))]
     chosen = [file for file in files if "/unet/" in file.place] or files
     return tuple(path for file in chosen if (path := located(file, assets_root())).is_file())
-
-
-def shapes(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, without their values.
-
-    Raises:
-        InputError: if it is missing or damaged.
-    """
-    names = weight_keys(path)
-    with safe_open(path, framework="pt") as tensors:
-        sizes = {name: tensors.get_slice(name).get_shape() for name in names}
-    return {name: torch.empty(size, device="meta") for name, size in sizes.items()}
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

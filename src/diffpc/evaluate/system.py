@@ -18,7 +18,7 @@ from diffpc.evaluate.options import ModelChoice
 from diffpc.face3d.predict import condition
 from diffpc.images import read_image
 from diffpc.loading import load_pipeline, model_place, place_of, weight_hashes
-from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSettings, check_settings
+from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSettings
 from diffpc.provenance import Provenance, png_metadata
 from diffpc.settings import from_dict
 from diffpc.types import FaceParams
@@ -29,9 +29,7 @@ class DiffPCSystem:
 
     def __init__(self, choice: ModelChoice) -> None:
         self.choice = choice
-        self.pipeline: DiffPCPipeline = load_pipeline(
-            choice.model, choice.base, device=choice.device, dtype=choice.dtype
-        )
+        self.pipeline: DiffPCPipeline = load_pipeline(choice.model, choice.base, choice.device, choice.dtype)
         self.pipeline.set_progress_bar_config(disable=True)
         self.settings = _settings(choice, self.pipeline)
         self.weights = weight_hashes(model_place(choice.model))
@@ -99,5 +97,5 @@ def _settings(choice: ModelChoice, pipeline: DiffPCPipeline) -> PortraitSettings
     names = ("steps", "guidance", "strength")
     asked = {name: getattr(choice, name) for name in names if getattr(choice, name) is not None}
     settings = from_dict(PortraitSettings, {**dict(pipeline.config["defaults"]), **asked}, "defaults")
-    check_settings(settings, pipeline.default_size)
+    pipeline.check(settings)
     return replace(settings, size=settings.size or pipeline.default_size)

@@ -104,7 +104,7 @@ def _vae() -> Asset:
         files,
         Hub("madebyollin/sdxl-vae-fp16-fix"),
         Licence("MIT", "yes"),
-        "its two files in the place of those in sdxl/vae",
+        f"--vae $DIFFPC_ASSETS/{folder}",
     )
 
 
@@ -117,7 +117,7 @@ def _lightning_unet(steps: int) -> Asset:
         (File(f"{name}.safetensors", size, digest),),
         Hub(LIGHTNING),
         RAIL,
-        "the file in the place of sdxl/unet/diffusion_pytorch_model.safetensors",
+        f"--unet $DIFFPC_ASSETS/{name}.safetensors",
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from diffpc.distilled import SCHEDULES
 from diffpc.errors import InputError, UsageError
 from diffpc.face3d.written import is_written
 from diffpc.generate.detail import NAMES, Detail, remaining
 from diffpc.generate.prepare import Job
-from diffpc.generate.request import Request
+from diffpc.generate.request import Request, changes_of
+from diffpc.memory import SMALLER
 from diffpc.pipeline import PortraitSettings
 from diffpc.provenance import Provenance, read_settings
 from diffpc.weights import sha256
@@ -33,7 +35,9 @@ class Replay:
     """What may make the result differ, one sentence each."""
 
 
-def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict[str, Any]:
+def recorded(
+    job: Job, drawn: PortraitSettings, device: str, dtype: str, fast: str | None = None
+) -> dict[str, Any]:
     """Everything but prompt and seed that draws one portrait again: values, and files by name and sha256.
 
     Names only, no folders: whoever gets the picture can read it.
@@ -48,7 +52,12 @@ def recorded(job: Job, drawn: PortraitSettings, device: str, dtype: str) -> dict
         "place": asked.place,
         "model": _portable(asked.model),
         "base": _portable(asked.base),
-        "lora": [_mark(path) for path in asked.lora],
+        "unet": _portable(asked.unet),
+        "vae": _portable(asked.vae),
+        "lora": [_mark(lora.path) for lora in changes_of(asked).loras],
+        "lora_weights": [lora.weight for lora in changes_of(asked).loras],
+        "fast": fast,
+        "memory": sorted(mode for mode in asked.memory if mode in SMALLER),
         "steps": drawn.steps,
         "guidance": drawn.guidance,
         "strength": drawn.strength,
@@ -82,7 +91,8 @@ def replayed(request: Request) -> Replay:
             f"{path}: is frame {old['frame']} of a film, drawn before frames had their pose with them; "
             "run the film's command again"
         )
-    pairs = [*zip(_given(request), _people(old), strict=False), *zip(request.lora, old["lora"], strict=False)]
+    loras = [lora.path for lora in changes_of(request).loras]
+    pairs = [*zip(_given(request), _people(old), strict=False), *zip(loras, old["lora"], strict=False)]
     notes = [
         f"{given} is not the file {name} that {path} was made from"
         for given, (name, digest) in pairs
@@ -96,10 +106,11 @@ def replayed(request: Request) -> Replay:
         output=request.output or path.with_name(f"{path.stem}-replay.png"),
         model=request.model or _located(old["model"], "--model", path),
         base=request.base or _located(old["base"], "--base", path),
-        lora=request.lora or tuple(_found(mark, "--lora", path) for mark in old["lora"]),
+        **_changes(request, old, path),
         **_plain(request, old),
     )
-    weights = {} if request.model or request.base or request.lora else source.weights
+    others = (request.model, request.base, request.unet, request.vae, request.lora)
+    weights = {} if any(others) else source.weights
     return Replay(new, remaining(request, old), weights, tuple(notes))
 
 
@@ -134,22 +145,37 @@ def _photos(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]
     return chosen
 
 
+def _changes(request: Request, old: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What of the base is replaced; a schedule belongs to its weights, and goes where they go."""
+    places = {name: _located(old[name], f"--{name}", path) for name in ("unet", "vae") if old[name]}
+    found = {name: getattr(request, name) or Path(place) for name, place in places.items() if place}
+    weights = old["lora_weights"] or [1.0] * len(old["lora"])
+    marks = zip(old["lora"], weights, strict=True)
+    loras = tuple(f"{_found(mark, '--lora', path)}={weight!r}" for mark, weight in marks if not request.lora)
+    kept = not (request.unet or request.lora or request.base)
+    return {**found, "lora": request.lora or loras, "fast": request.fast or (old["fast"] if kept else None)}
+
+
 def _plain(request: Request, old: dict[str, Any]) -> dict[str, Any]:
     """The options that are values and no files."""
     names = ["steps", "guidance", "strength", "face_pass", "compile", "device", "dtype"]
     names += [] if request.identity else ["face"]
     values = {name: old[name] if getattr(request, name) is None else getattr(request, name) for name in names}
-    return {**values, "size": request.size or tuple(old["size"])}
+    return {
+        **values,
+        "memory": request.memory or tuple(old["memory"]),
+        "size": request.size or tuple(old["size"]),
+    }
 
 
 def _mark(path: Path) -> list[str]:
     return [path.name, sha256(path)]
 
 
-def _portable(model: str | None) -> str | None:
+def _portable(model: str | Path | None) -> str | None:
     """A model's name without the folders it lies in."""
     path = Path(model or "")
-    return path.name if model and path.exists() else model
+    return path.name if model and path.exists() else model and str(model)
 
 
 def _found(mark: list[str], option: str, png: Path) -> Path:
@@ -216,7 +242,12 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "place": _none_or(_list_of(_number, 3)),
     "model": _none_or(_model),
     "base": _none_or(_model),
+    "unet": _none_or(_name),
+    "vae": _none_or(_name),
     "lora": _list_of(_is_mark),
+    "lora_weights": _list_of(_number),
+    "memory": _list_of(lambda value: value in SMALLER),
+    "fast": _none_or(lambda value: value in SCHEDULES),
     "steps": _whole,
     "guidance": _number,
     "strength": _number,
@@ -239,7 +270,17 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 """What `recorded` writes, as JSON gives it back. The PNG may come from anyone: file names have no folders."""
 
 
-_SINCE: dict[str, Any] = {"identity": None, "face_pass": "off", "compile": False, "frame": None}
+_SINCE: dict[str, Any] = {
+    "identity": None,
+    "face_pass": "off",
+    "compile": False,
+    "frame": None,
+    "unet": None,
+    "vae": None,
+    "lora_weights": [],
+    "fast": None,
+    "memory": [],
+}
 """What PNGs of earlier versions do not say, and what was the case then."""
 
 
@@ -247,8 +288,11 @@ def _checked(source: Provenance, path: Path) -> dict[str, Any]:
     settings = {**_SINCE, **source.settings}
     known = set(_CHECKS) - (set(NAMES) - set(settings))
     wrong = sorted(set(settings) ^ known) or [name for name in known if not _CHECKS[name](settings[name])]
-    if not wrong and len(settings.get("faces", [])) not in (0, len(settings["reference"])):
-        wrong = ["faces"]
+    if not wrong:
+        pairs = {"faces": "reference", "lora_weights": "lora"}
+        wrong = [
+            one for one, other in pairs.items() if len(settings.get(one, [])) not in (0, len(settings[other]))
+        ]
     if wrong:
         raise InputError(
             f"{path}: its Diff-PC settings are not usable ({wrong[0]}); give a PNG that this version of "

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from diffpc.distilled import check_steps
 from diffpc.errors import UsageError
 from diffpc.eyes import Eyes, Likeness
 from diffpc.face3d.pose import Angles
@@ -22,12 +23,13 @@ from diffpc.generate import stages
 from diffpc.generate.choose import best, scores
 from diffpc.generate.prepare import Job
 from diffpc.generate.replay import recorded
-from diffpc.generate.request import Request, drawn_seeds, output_paths
+from diffpc.generate.request import Request, changes_of, drawn_seeds, output_paths
 from diffpc.generate.session import Session, Sitter, found_in
 from diffpc.generate.stages import Seen
 from diffpc.images import write_png
 from diffpc.libraries import check_compiler
-from diffpc.loading import BUNDLED, chosen_device, chosen_dtype, model_place, native_size
+from diffpc.loading import BUNDLED, chosen_device, chosen_dtype, model_place, native_size, schedule_of
+from diffpc.memory import check_modes
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSet, PortraitSettings, check_settings
 from diffpc.provenance import Provenance, png_metadata
 from diffpc.settings import from_dict
@@ -123,7 +125,8 @@ def generate(job: Job, progress: bool = False, session: Session | None = None) -
     device, dtype = str(chosen_device(request.device)), dtype_name(pipeline)
     outputs = output_paths(job.output, settings.count)
     with clock("write"):
-        note = recorded(job, settings, device, dtype)
+        fast = pipeline.schedule.name if pipeline.schedule else None
+        note = recorded(job, settings, device, dtype, fast)
         for path, result in zip(outputs, drawn, strict=True):
             portrait = result.portraits[0]
             provenance = Provenance(
@@ -157,7 +160,7 @@ def drawing(request: Request, pipeline: DiffPCPipeline) -> PortraitSettings:
         UsageError: if one is out of range.
     """
     settings = _asked(request, dict(pipeline.config["defaults"]))
-    check_settings(settings, pipeline.default_size)
+    pipeline.check(settings)
     return replace(settings, size=settings.size or pipeline.default_size)
 
 
@@ -215,6 +218,12 @@ def check_early(job: Job) -> None:
     chosen_dtype(request.dtype, device)
     if request.compile:
         check_compiler(device)
+    check_modes(request.memory, device)
+    schedule = schedule_of(request.base, changes_of(request))
+    if schedule:
+        usual = {"steps": schedule.usual, "guidance": schedule.guidance[0]}
+        asked = _asked(request, usual)
+        check_steps(schedule, asked.steps, asked.guidance)
     size = native_size(model_place(request.model or BUNDLED))
     if size and not request.base:
         check_settings(_asked(request, {}), size)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffpc.generate.prepare import Job, Photo
-from diffpc.generate.request import Request
+from diffpc.generate.request import Request, changes_of
 from diffpc.generate.stages import Seen
 from diffpc.identity_file import is_encrypted, load_identity
-from diffpc.loading import BUNDLED, load_pipeline, model_place, place_of, weight_hashes
+from diffpc.loading import BUNDLED, load_pipeline, model_hashes, model_place, place_of, weight_hashes
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.portrait import Identity
 from diffpc.weights import sha256
@@ -52,11 +52,14 @@ class Session:
             UsageError: for an unknown name, device or type.
             InputError: for missing or broken files.
         """
-        key = (request.model, request.base, request.lora, request.device, request.dtype)
+        changes = changes_of(request)
+        key = (request.model, request.base, request.device, request.dtype, request.memory, repr(changes))
         if self._model is None or self._model[0] != key:
             self._model, self._sitters = None, {}  # two models at a time may be more than the memory holds
             name = request.model or BUNDLED
-            pipeline = load_pipeline(name, request.base, request.lora, request.device, request.dtype)
+            pipeline = load_pipeline(
+                name, request.base, request.device, request.dtype, changes, request.memory
+            )
             self._model = key, Model(pipeline, model_weights(request))
         return self._model[1]
 
@@ -99,14 +102,9 @@ def found_in(photo: Photo, index: int | None, option: str, pipeline: DiffPCPipel
 
 
 def model_weights(request: Request) -> dict[str, str]:
-    """Hashes of all weight files; those that replace the model's base, and LoRAs, under their own heading."""
-    place = model_place(request.model or BUNDLED)
-    hashes = weight_hashes(place)
-    if request.base:
-        if place.is_dir():
-            hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
-        found = weight_hashes(place_of(request.base))
-        hashes |= {f"base/{name}": value for name, value in found.items()}
-    for path in request.lora:
-        hashes |= {f"lora/{name}": value for name, value in weight_hashes(path).items()}
+    """Hashes of all weight files; those that replace parts of the model, and LoRAs, under their own heading."""
+    changes, base = changes_of(request), place_of(request.base) if request.base else None
+    hashes = model_hashes(model_place(request.model or BUNDLED), base, changes)
+    for lora in changes.loras:
+        hashes |= {f"lora/{name}": value for name, value in weight_hashes(lora.path).items()}
     return hashes

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
-from torch import Tensor
 
-from diffpc.diffusion.backbone import TextCondition, downscale
-from diffpc.diffusion.sample import Conditions, Progress, SampleSettings, denoise, initial_noise
+from diffpc.diffusion.backbone import downscale
+from diffpc.diffusion.sample import Progress, denoise, initial_noise, joined
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, Portrait, PortraitSet, PortraitSettings
 from diffpc.types import FaceParams
 
@@ -48,13 +46,14 @@ def draw_together(
             pipeline.conditions(sitter.identity, control, sitter.prompt, 1)
             for sitter, control in zip(sitters, controls, strict=True)
         ]
-        conditions = _joined(own)
+        conditions = joined(own)
         nobody = pipeline.without(conditions, sitters[0].identity) if settings.guidance != 1 else None
     with clock("denoise"):
         scale, channels = downscale(pipeline.vae), int(pipeline.unet.config["in_channels"])
         shape = (channels, size[1] // scale, size[0] // scale)
-        noise = initial_noise(shape, [sitter.seed for sitter in sitters]).to(conditions.z_3d.device)
-        sampling = SampleSettings(settings.steps, settings.guidance, settings.strength, size)
+        seeds = [sitter.seed for sitter in sitters]
+        noise = initial_noise(shape, seeds).to(conditions.z_3d.device)
+        sampling = replace(settings.sampling(size), seeds=tuple(seeds))
         latents = denoise(pipeline.networks, conditions, nobody, noise, sampling, progress)
     with clock("decode"):
         images = pipeline.decode(latents)
@@ -84,14 +83,3 @@ def draw_together(
         )
         for image, sitter, control, done in zip(images, sitters, controls, finished, strict=True)
     ]
-
-
-def _joined(parts: Sequence[Conditions]) -> Conditions:
-    return Conditions(
-        TextCondition(
-            torch.cat([part.text.tokens for part in parts]), torch.cat([part.text.pooled for part in parts])
-        ),
-        torch.cat([part.identity for part in parts]),
-        torch.cat([part.z_3d for part in parts]),
-        None if parts[0].z_skin is None else torch.cat([cast(Tensor, part.z_skin) for part in parts]),
-    )

@@ -29,6 +29,16 @@ class Making:
     """LoRA files of every portrait that is in no style."""
     styles: dict[str, tuple[Mark, ...]]
     """Style -> its LoRA files."""
+    lora_weights: tuple[float, ...] = ()
+    """Of `lora`; none: all 1, as in styles."""
+    unet: str | None = None
+    """Name of what takes the place of the base's UNet."""
+    vae: str | None = None
+    """The same for its VAE."""
+    memory: tuple[str, ...] = ()
+    """Of `memory.SMALLER`."""
+    fast: str | None = None
+    """Of `distilled.SCHEDULES`."""
 
     def loras(self, style: str | None) -> tuple[Mark, ...]:
         """The LoRA files that a style is drawn with; None: no style."""
@@ -72,7 +82,12 @@ def recorded(request: PortraitRequest, portrait: Portrait, making: Making) -> di
         "place": [wish.place.x, wish.place.y, wish.place.size] if wish.place else None,
         "model": _portable(making.model),
         "base": _portable(making.base),
+        "unet": making.unet,
+        "vae": making.vae,
         "lora": [list(mark) for mark in making.loras(request.style)],
+        "lora_weights": list(making.lora_weights) if request.style is None else [],
+        "fast": making.fast,
+        "memory": list(making.memory),
         "steps": drawn.steps,
         "guidance": drawn.guidance,
         "strength": drawn.strength,

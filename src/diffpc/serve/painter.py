@@ -10,11 +10,21 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from diffpc.changes import Changes, parsed_lora
 from diffpc.diffusion.backbone import downscale
-from diffpc.errors import DiffPCError
+from diffpc.errors import DiffPCError, UsageError
 from diffpc.eyes import Eyes
-from diffpc.loading import BUNDLED, load_pipeline, model_place, place_of, weight_hashes
-from diffpc.pipeline import DiffPCPipeline, Identity, PortraitSet, PortraitSettings, check_settings
+from diffpc.loading import (
+    BUNDLED,
+    chosen_device,
+    load_pipeline,
+    model_hashes,
+    model_place,
+    place_of,
+    schedule_of,
+)
+from diffpc.memory import SMALLER
+from diffpc.pipeline import DiffPCPipeline, Identity, PortraitSet, PortraitSettings
 from diffpc.serve.batch import Sitter, draw_together
 from diffpc.serve.detector import isolate
 from diffpc.serve.jobs import Result, Step
@@ -40,17 +50,35 @@ class ModelSettings:
     """tiny (bundled), a folder, an adapter's file, or OWNER/NAME on the Hugging Face hub."""
     base: str | None = None
     """SDXL checkpoint (folder or .safetensors file) to use the model's adapter on."""
-    lora: tuple[Path, ...] = ()
-    """LoRA files for the base; drawn with unless a style is asked for."""
+    unet: Path | None = None
+    """UNet that takes the place of the base's."""
+    vae: Path | None = None
+    """VAE that takes the place of the base's."""
+    lora: tuple[str, ...] = ()
+    """LoRA files for the base, FILE or FILE=WEIGHT; drawn with unless a style is asked for."""
+    fast: str | None = None
+    """One of `distilled.SCHEDULES`; None: as the files' names say."""
     styles: Mapping[str, tuple[Path, ...]] = field(default_factory=dict[str, tuple[Path, ...]])
     """Style that clients may ask for -> LoRA files for the base."""
     device: str | None = None
     """cpu, cuda, cuda:N or mps."""
     dtype: str | None = None
     """float32, bfloat16 or float16."""
+    memory: tuple[str, ...] = ()
+    """Ways to draw with less; see `memory.placed`."""
     threads: int | None = None
     """Of the processor, for drawing."""
     safety: SafetySettings = field(default_factory=SafetySettings)
+
+    @property
+    def changes(self) -> Changes:
+        """What of the base is replaced or changed.
+
+        Raises:
+            UsageError: for a LoRA's weight that is none.
+        """
+        loras = tuple(map(parsed_lora, self.lora))
+        return Changes(self.unet, self.vae, loras, idle_adapters(self.styles), self.fast)
 
 
 @runtime_checkable
@@ -118,23 +146,29 @@ class LocalPainter:
     def __init__(self, settings: ModelSettings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        idle = idle_adapters(settings.styles)
+        changes = settings.changes
+        _check_styles(settings, changes)
         self.pipeline: DiffPCPipeline = load_pipeline(
-            settings.model, settings.base, settings.lora, settings.device, settings.dtype, idle
+            settings.model, settings.base, settings.device, settings.dtype, changes, settings.memory
         )
-        self._wardrobe = Wardrobe(self.pipeline, settings.lora, settings.styles)
+        self._wardrobe = Wardrobe(self.pipeline, changes.loras, settings.styles)
         self.pipeline.set_progress_bar_config(disable=True)
         self.making = Making(
             model=settings.model,
             base=settings.base,
-            device=str(self.pipeline.device),
+            device=str(chosen_device(settings.device)),
             dtype=str(self.pipeline.unet.dtype).removeprefix("torch."),
             hashes=_hashes(settings),
-            lora=marks_of(settings.lora),
+            unet=changes.unet.name if changes.unet else None,
+            vae=changes.vae.name if changes.vae else None,
+            fast=self.pipeline.schedule.name if self.pipeline.schedule else None,
+            memory=tuple(sorted(mode for mode in settings.memory if mode in SMALLER)),
+            lora=marks_of(lora.path for lora in changes.loras),
+            lora_weights=tuple(lora.weight for lora in changes.loras),
             styles={name: marks_of(files) for name, files in settings.styles.items()},
         )
         self._safety: Safety = load_safety(
-            settings.safety, max(self.pipeline.default_size), self.pipeline.device
+            settings.safety, max(self.pipeline.default_size), chosen_device(settings.device)
         )
         self._close_detector = isolate(self.pipeline.eyes)
 
@@ -187,7 +221,7 @@ class LocalPainter:
     def _prepared(self, request: PortraitRequest) -> _Ready:
         check_style(request.style, self.making.styles)
         settings = drawing(request, self.defaults, self.default_size)
-        check_settings(settings, self.default_size)
+        self.pipeline.check(settings)
         identity = identity_of(request, self.eyes)
         size = settings.size or self.default_size
         return _Ready(request, identity, wanted(request.wish, identity, self.eyes, size), settings)
@@ -257,16 +291,25 @@ class _Ready:
     settings: PortraitSettings
 
 
+def _check_styles(settings: ModelSettings, changes: Changes) -> None:
+    """A style takes the place of the operator's LoRAs: the base must draw in few steps without them.
+
+    Raises:
+        UsageError: if it does not.
+    """
+    if not (settings.styles and changes.loras and schedule_of(settings.base, changes)):
+        return
+    if schedule_of(settings.base, replace(changes, loras=(), fast=None)) is None:
+        raise UsageError(
+            "--style takes the place of --lora, which lets this model draw in few steps; pass distilled weights as "
+            "--unet, or no --style"
+        )
+
+
 def _hashes(settings: ModelSettings) -> dict[str, str]:
-    """As `diffpc generate` records them: a base's under its own heading."""
-    place = model_place(settings.model)
-    hashes = weight_hashes(place)
-    if settings.base:
-        if place.is_dir():
-            hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
-        found = weight_hashes(place_of(settings.base))
-        hashes |= {f"base/{name}": value for name, value in found.items()}
-    return hashes
+    """As `diffpc generate` records them."""
+    base = place_of(settings.base) if settings.base else None
+    return model_hashes(model_place(settings.model), base, settings.changes)
 
 
 Make = Callable[[], Painter]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from diffpc.changes import Lora
 from diffpc.errors import UsageError
 from diffpc.loras import activate, adapter_names
 from diffpc.pipeline import DiffPCPipeline
@@ -53,7 +54,7 @@ class Wardrobe:
     """The styles of a loaded pipeline."""
 
     def __init__(
-        self, pipeline: DiffPCPipeline, loras: Sequence[Path], styles: Mapping[str, Sequence[Path]]
+        self, pipeline: DiffPCPipeline, loras: Sequence[Lora], styles: Mapping[str, Sequence[Path]]
     ) -> None:
         """Nothing is changed yet.
 
@@ -63,14 +64,17 @@ class Wardrobe:
             styles: name -> LoRA files, drawn with instead.
         """
         self._pipeline = pipeline
-        self._adapters: dict[str | None, list[str]] = {None: adapter_names("lora", loras)}
+        self._adapters: dict[str | None, list[str]] = {
+            None: adapter_names("lora", [one.path for one in loras])
+        }
+        self._weights: dict[str | None, list[float]] = {None: [one.weight for one in loras]}
         for name, (prefix, files) in zip(styles, idle_adapters(styles).items(), strict=True):
             self._adapters[name] = adapter_names(prefix, files)
 
     def wear(self, style: str | None) -> None:
         """Draw with exactly the LoRAs of a style from now on; None: with the operator's own, or none."""
         if len(self._adapters) > 1:
-            activate(self._pipeline, self._adapters[style])
+            activate(self._pipeline, self._adapters[style], self._weights.get(style, ()))
 
 
 def check_style(style: str | None, offered: Iterable[str]) -> None:

@@ -104,9 +104,10 @@ def _drawn(pipeline: DiffPCPipeline, batch: dict[str, Tensor], strength: float) 
         z_skin=None if z_skin is None else z_skin.to(pipeline.unet.dtype),
     )
     shape = tuple(batch["z_3d"].shape[1:])
-    noise = initial_noise((shape[0], shape[1], shape[2]), list(range(len(patches)))).to(pipeline.device)
+    seeds = tuple(range(len(patches)))
+    noise = initial_noise((shape[0], shape[1], shape[2]), list(seeds)).to(pipeline.device)
     steps = int(pipeline.config["defaults"].get("steps", SampleSettings.steps))
-    settings = SampleSettings(steps=steps, strength=strength, size=pipeline.default_size)
+    settings = SampleSettings(steps, strength=strength, size=pipeline.default_size, seeds=seeds)
     return denoise(pipeline.networks, conditions, None, noise, settings)
 
 
