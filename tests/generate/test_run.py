@@ -206,3 +206,12 @@ def test_without_a_compiler_nothing_is_drawn(
     ]
     assert cli.main([str(word) for word in [*words, "--output", made.folder / "compiled.png"]]) == 2
     assert "--compile needs a C++ compiler (no-such-compiler)" in capsys.readouterr().err
+
+
+def test_compiled_steps_and_moved_networks_exclude_each_other(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", "--reference", made.folder / "me.jpg", "--prompt", "x", "--device", "cpu"]
+    words += ["--compile", "--memory", "tiling", "fp8"]
+    assert cli.main([str(word) for word in [*words, "--output", made.folder / "both.png"]]) == 2
+    assert "--compile and --memory fp8 exclude each other" in capsys.readouterr().err

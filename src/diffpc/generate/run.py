@@ -218,6 +218,11 @@ def check_early(job: Job) -> None:
     chosen_dtype(request.dtype, device)
     if request.compile:
         check_compiler(device)
+        if moved := sorted(set(request.memory) - {"tiling"}):
+            raise UsageError(
+                f"--compile and --memory {moved[0]} exclude each other: the one needs all networks in place as they "
+                "are; leave one out"
+            )
     check_modes(request.memory, device)
     schedule = schedule_of(request.base, changes_of(request))
     if schedule:
