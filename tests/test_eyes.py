@@ -27,7 +27,7 @@ def face(eyes, astronaut):
 
 
 def test_nothing_is_loaded_before_it_is_needed():
-    assert set(vars(Eyes(replace(tiny().faces, detector="none such")))) == {"settings"}
+    assert set(vars(Eyes(replace(tiny().faces, detector="none such")))) == {"settings", "device"}
     with pytest.raises(UsageError, match="none such"):
         _ = Eyes(replace(tiny().faces, detector="none such")).detector
 
@@ -64,3 +64,11 @@ def test_no_face_is_no_likeness(eyes, astronaut, face):
     assert eyes.compare(empty, features, Goal(params)) == Likeness(None, None, None)
     with pytest.raises(InputError, match="no face found in empty"):
         eyes.face(empty, None, "empty")
+
+
+def test_the_networks_that_read_a_reference_are_on_the_device() -> None:
+    """The meta device stands for a GPU: it takes weights and computes no values."""
+    eyes = Eyes(tiny().faces, torch.device("meta"))
+    assert eyes.tools.embedder.device.type == "meta"
+    local = eyes.tools.local
+    assert isinstance(local, torch.nn.Module) and next(local.parameters()).device.type == "meta"

@@ -48,8 +48,15 @@ class Wanted(Protocol):
 class Eyes:
     """Detector, embedder, patch features, matte and 3D predictor of one model."""
 
-    def __init__(self, settings: FaceSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: FaceSettings, device: torch.device | None = None) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            settings: of the model.
+            device: where the embedder and the patch features compute: ViT-H alone is 335 GFLOP a face. What they find
+                is on the CPU, as is all that detector and 3D predictor do. None: the CPU.
+        """
+        self.settings, self.device = settings, device or torch.device("cpu")
 
     @cached_property
     def detector(self) -> FaceDetector:
@@ -69,9 +76,16 @@ class Eyes:
     @cached_property
     def tools(self) -> ReferenceTools:
         """What reads a reference."""
+        embedder, local = (
+            load_embedder(self.settings.embedder),
+            load_local_features(self.settings.local_features),
+        )
+        for part in (embedder, local):
+            if isinstance(part, nn.Module):
+                part.to(self.device)
         return ReferenceTools(
-            embedder=load_embedder(self.settings.embedder),
-            local=load_local_features(self.settings.local_features),
+            embedder=embedder,
+            local=local,
             matter=load_matter(self.settings.matter),
             scale=self.settings.reference_scale,
         )

@@ -134,7 +134,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         """The frozen parts that look at photos, loaded when first used."""
         if self._eyes is None:
             settings = from_dict(FaceSettings, dict(self.config["faces"]), "faces")
-            self._eyes = Eyes(settings)
+            self._eyes = Eyes(settings, self._execution_device)
         return self._eyes
 
     def identify(

@@ -52,17 +52,17 @@ class BenchEyes(Eyes):
 
     def __init__(self, preset: ModelSettings, device: torch.device) -> None:
         bundled = tiny().faces
-        super().__init__(replace(bundled, reference_scale=preset.faces.reference_scale))
-        self._preset, self._device = preset, device
+        super().__init__(replace(bundled, reference_scale=preset.faces.reference_scale), device)
+        self._preset = preset
 
     @cached_property
     def tools(self) -> ReferenceTools:
         """What reads a reference, on the device."""
         faces = self._preset.faces
-        with torch.device(self._device):
+        with torch.device(self.device):
             embedder, local = EMBEDDERS[faces.embedder](), LOCAL_FEATURES[faces.local_features]()
         for network in (embedder, local):
-            nn.Module.to(network, self._device).eval()
+            nn.Module.to(network, self.device).eval()
         return ReferenceTools(embedder, local, load_matter("none"), faces.reference_scale)
 
 

@@ -43,13 +43,16 @@ class ReferenceFeatures:
 
 @torch.no_grad()
 def reference_features(image: Image, face: Face, tools: ReferenceTools) -> ReferenceFeatures:
-    """Features of one face in one photo (B = 1): the embedder sees a chip, the patch features a matted square."""
+    """Features of one face in one photo (B = 1): the embedder sees a chip, the patch features a matted square.
+
+    They are on the CPU wherever the networks are: they are small, and people outlive the device that saw them.
+    """
     chip = align(image, face, tools.embedder.template).pixels
     vector = normalise(tools.embedder.embed_chips(to_tensor(chip)[None].to(tools.embedder.device)))
     plain = neutralise(image, tools.matter(image, face))
     square = cut_crop(plain, face_crop(face, tools.local.resolution, tools.scale))
     patches = tools.local(to_tensor(square)[None].to(tools.embedder.device))
-    return ReferenceFeatures(vector[:, None], patches, chip, square)
+    return ReferenceFeatures(vector[:, None].cpu(), patches.cpu(), chip, square)
 
 
 def averaged(features: list[ReferenceFeatures]) -> ReferenceFeatures:
