@@ -47,7 +47,7 @@ EXCHANGES = 10
 CONTROLS: dict[Shuffled, tuple[str, ...]] = {
     "references": ("Sim", "accepted", "top-1", "Shape", "CLIP_i"),
     "targets": ("Expr", "Pose", "yaw", "correlation"),
-    "prompts": ("CLIP_t", "obedience", "obeyed", "background as asked"),
+    "prompts": ("CLIP_t", "obedience", "background as asked"),
 }
 """What is exchanged between persons, and how the names of the metrics begin that must fall."""
 
