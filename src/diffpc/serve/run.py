@@ -131,6 +131,8 @@ def _server(app: FastAPI, settings: ServeSettings) -> uvicorn.Server:
         h11_max_incomplete_event_size=HEADER_BYTES,
         http="h11",
         ws="none" if not settings.page else "auto",
+        # Longer than clients keep idle connections: else one may send into a connection that is being closed.
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=5,
         server_header=False,
     )
