@@ -205,10 +205,10 @@ def test_a_corrupt_shard_is_named(places, astronaut, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_names_its_photos(places, monkeypatch):
-    from diffpc.train import adapter
+    from diffpc.train import loss
 
-    finite = adapter.loss.diffusion_loss
-    monkeypatch.setattr(adapter.loss, "diffusion_loss", lambda *given: finite(*given) * float("nan"))
+    finite = loss.diffusion_loss
+    monkeypatch.setattr(loss, "diffusion_loss", lambda *given: finite(*given) * float("nan"))
     with pytest.raises(
         DiffPCError, match=r"because of target (ada|bob)/\d\.jpg with reference (ada|bob)/\d\.jpg"
     ):

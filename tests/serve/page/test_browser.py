@@ -225,6 +225,8 @@ def test_one_of_two_faces_is_chosen(page: Page, astronaut: Image, tmp_path: Path
     assert read_settings(tmp_path / "it.png").settings["face"] == 1
 
     page.reload()
+    expect(page.locator("#canvas img")).to_be_visible()
+    expect(page.get_by_role("button", name="Draw the portrait")).to_be_enabled()
     page.get_by_role("button", name="Draw a portrait again").click()
     page.set_input_files("#drop-a-png-of-diff-pc input", tmp_path / "it.png")
     expect(page.locator("#again [role=status]")).to_contain_text("drop two.png under")
