@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffpc.diffusion.adapter import Adapter
-from diffpc.diffusion.backbone import TextCondition, downscale, encode_text, in_range
+from diffpc.diffusion.backbone import TextCondition, downscale, encode_text, in_range, scaled, unscaled
 from diffpc.diffusion.control import IDCtrl
 from diffpc.diffusion.decoupled import IDAttention
 from diffpc.diffusion.injector import IDInjectors
@@ -198,7 +198,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             pictures.append(control.i_skin.permute(2, 0, 1))
         with in_range(self.vae):
             pixels = (2 * torch.stack(pictures) - 1).to(self._execution_device, self.vae.dtype)
-            found = self.vae.encode(pixels).latent_dist.mode() * self.vae.config["scaling_factor"]
+            found = scaled(self.vae.encode(pixels).latent_dist.mode(), self.vae)
         z_3d, *z_skin = (one.expand(batch, -1, -1, -1) for one in found.to(self.unet.dtype))
         return z_3d, z_skin[0] if z_skin else None
 
@@ -217,8 +217,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     def decode(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
         """Latents, the final ones or a preview's, -> pictures."""
         with in_range(self.vae):
-            scaled = (latents / self.vae.config["scaling_factor"]).to(self._execution_device, self.vae.dtype)
-            return [to_image(one) for one in self.vae.decode(scaled).sample]
+            given = unscaled(latents, self.vae).to(self._execution_device, self.vae.dtype)
+            return [to_image(one) for one in self.vae.decode(given).sample]
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image]) -> Float[Tensor, "B C h w"]:
@@ -227,7 +227,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             pixels = torch.stack([to_tensor(one) for one in images]).to(
                 self._execution_device, self.vae.dtype
             )
-            return self.vae.encode(pixels).latent_dist.mode() * self.vae.config["scaling_factor"]
+            return scaled(self.vae.encode(pixels).latent_dist.mode(), self.vae)
 
     @torch.no_grad()
     def __call__(
@@ -262,13 +262,13 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             without = self.without(conditions, identity) if settings.guidance != 1 else None
         with clock("denoise"):
             sampling = settings.sampling(size)
-            latents = self._denoise(conditions, without, self._noise(sampling), sampling, progress)
+            latents = self._denoise(conditions, without, self.noise(sampling), sampling, progress)
         with clock("decode"):
             images = self.decode(latents)
         face = self.face_region(control, settings)
         if face is not None:
             with clock("face"):
-                images = self.redrawn(images, identity.skin, control, (conditions, without), settings)
+                images = self.redrawn(images, face, identity.skin, control, (conditions, without), settings)
         with clock("measure"):
             seeds = [settings.seed + number for number in range(settings.count)]
             portraits = tuple(
@@ -341,6 +341,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     def redrawn(
         self,
         images: Sequence[Image],
+        region: Region,
         skin: Skin | None,
         control: Control,
         branches: tuple[Conditions, Conditions | None],
@@ -350,20 +351,19 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
 
         Args:
             images: of the first pass.
+            region: from `face_region`.
             skin: the person's.
             control: of the first pass.
             branches: its conditions, with and without the person.
             settings: as for the first pass; its seeds are the pictures'.
         """
-        region, size = self.face_region(control, settings), self._pass_size
-        if region is None:
-            return list(images)
+        size = self._pass_size
         closer = self._rendered(control.params, region.view, size, skin)
         z_3d, z_skin = self.encode_control(closer, len(images))
         skipped = skipped_steps(settings.steps)
         sampling = settings.sampling(size, skipped)
         clean = self.encode([cut_region(one, region, size[0]) for one in images])
-        noise = renoised(self.scheduler, clean, self._noise(sampling), sampling)
+        noise = renoised(self.scheduler, clean, self.noise(sampling), sampling)
         conditions, without = branches
         conditions = replace(conditions, z_3d=z_3d, z_skin=z_skin)
         without = without and replace(without, z_3d=z_3d)
@@ -372,7 +372,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         drawn = self.decode(latents)
         return [blended(one, face, mask, region) for one, face in zip(images, drawn, strict=True)]
 
-    def _noise(self, sampling: SampleSettings) -> Float[Tensor, "B C h w"]:
+    def noise(self, sampling: SampleSettings) -> Float[Tensor, "B C h w"]:
+        """What the portraits of these seeds and this size begin with."""
         channels, scale = int(self.unet.config["in_channels"]), downscale(self.vae)
         shape = (channels, sampling.size[1] // scale, sampling.size[0] // scale)
         return initial_noise(shape, list(sampling.seeds)).to(self._execution_device)

@@ -238,10 +238,9 @@ def _obeyed(table: Table, attributes: Sequence[str]) -> list[Column]:
     )
     found: list[Column] = []
     for name in attributes:
-        if name not in asked & denied:
+        if name not in asked & denied or (seen := score(table, name, attributes)) is None:
             continue
         wanted = np.array([(name in prompt.asks) - (name in prompt.denies) for prompt in table.prompts])
-        seen = table.value("portraits", "gauge/attribute")[:, list(attributes).index(name)]
         right = np.where(np.isnan(seen), np.nan, ((seen > 0.5) == (wanted > 0)).astype(float))
         rule = Rule(
             f"obeyed: {name}",

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from diffpc.diffusion.backbone import downscale
-from diffpc.diffusion.sample import Progress, denoise, initial_noise, joined
+from diffpc.diffusion.sample import Progress, denoise, joined
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, Portrait, PortraitSet, PortraitSettings
 from diffpc.types import FaceParams
 
@@ -49,21 +48,20 @@ def draw_together(
         conditions = joined(own)
         nobody = pipeline.without(conditions, sitters[0].identity) if settings.guidance != 1 else None
     with clock("denoise"):
-        scale, channels = downscale(pipeline.vae), int(pipeline.unet.config["in_channels"])
-        shape = (channels, size[1] // scale, size[0] // scale)
-        seeds = [sitter.seed for sitter in sitters]
-        noise = initial_noise(shape, seeds).to(conditions.z_3d.device)
-        sampling = replace(settings.sampling(size), seeds=tuple(seeds))
-        latents = denoise(pipeline.networks, conditions, nobody, noise, sampling, progress)
+        sampling = replace(settings.sampling(size), seeds=tuple(sitter.seed for sitter in sitters))
+        latents = denoise(pipeline.networks, conditions, nobody, pipeline.noise(sampling), sampling, progress)
     with clock("decode"):
         images = pipeline.decode(latents)
     finished = [replace(settings, seed=sitter.seed, count=1, size=size) for sitter in sitters]
     with clock("face"):
-        for at, (sitter, control) in enumerate(zip(sitters, controls, strict=True)):
-            if pipeline.face_region(control, finished[at]):
+        regions = [pipeline.face_region(*pair) for pair in zip(controls, finished, strict=True)]
+        for at, (sitter, control, region) in enumerate(zip(sitters, controls, regions, strict=True)):
+            if region:
                 without = pipeline.without(own[at], sitter.identity) if settings.guidance != 1 else None
                 branches, skin = (own[at], without), sitter.identity.skin
-                images[at : at + 1] = pipeline.redrawn([images[at]], skin, control, branches, finished[at])
+                images[at : at + 1] = pipeline.redrawn(
+                    [images[at]], region, skin, control, branches, finished[at]
+                )
     pipeline.maybe_free_model_hooks()
     return [
         PortraitSet(
@@ -79,7 +77,9 @@ def draw_together(
             sitter.identity,
             control,
             clock.seconds,
-            pipeline.face_region(control, done),
+            region,
         )
-        for image, sitter, control, done in zip(images, sitters, controls, finished, strict=True)
+        for image, sitter, control, done, region in zip(
+            images, sitters, controls, finished, regions, strict=True
+        )
     ]

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from diffpc.diffusion.backbone import downscale
+from diffpc.diffusion.backbone import downscale, unscaled
 from diffpc.faces.embed import FaceEmbedder
 from diffpc.train.loss import identity_loss
 from diffpc.train.positions import Drawn
@@ -158,8 +158,7 @@ class DecoderTask:
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Pixels, edges and the face."""
-        scaled = batch["latents"] / self.vae.config["scaling_factor"]
-        drawn = self.vae.decode(scaled, return_dict=False)[0]
+        drawn = self.vae.decode(unscaled(batch["latents"], self.vae), return_dict=False)[0]
         terms = drawing_terms(drawn, batch["picture"])
         total = terms["pixels"] + terms["edges"]
         if self.faces is None:
