@@ -10,7 +10,8 @@ from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from diffpc.diffusion.sample import Conditions
 from diffpc.errors import UsageError
 from diffpc.face3d.pose import Angles
-from diffpc.face3d.predict import Placement, condition, posed
+from diffpc.face3d.predict import Placement, condition, posed, render_condition
+from diffpc.face3d.presets import preset
 from diffpc.identity.reference import ReferenceFeatures
 from diffpc.pipeline import Clock, Control, DiffPCPipeline, Identity, PortraitSettings, check_settings
 from diffpc.settings import Framing
@@ -330,7 +331,7 @@ def test_settings_out_of_range_are_refused(name, value):
         check_settings(replace(FAST, **{name: value}), (128, 128))
 
 
-def test_guidance_runs_against_nobody_and_no_prompt(pipeline, identity, params, monkeypatch):
+def test_guidance_runs_against_nobody_who_does_nothing_and_no_prompt(pipeline, identity, params, monkeypatch):
     seen = []
 
     def denoise(networks, conditions, without, noise, settings, progress):
@@ -338,11 +339,17 @@ def test_guidance_runs_against_nobody_and_no_prompt(pipeline, identity, params, 
         return noise
 
     monkeypatch.setattr("diffpc.pipeline.denoise", denoise)
-    pipeline(identity, params, "a woman", replace(FAST, guidance=2.0))
-    pipeline(identity, params, "a woman", FAST)
+    model = pipeline.eyes.model
+    laughing = params.with_expression_of(preset("laugh", model))
+    pipeline(identity, laughing, "a woman", replace(FAST, guidance=2.0))
+    pipeline(identity, laughing, "a woman", FAST)
     wanted, without = seen[0]
     assert isinstance(without, Conditions) and seen[1][1] is None
-    assert torch.equal(without.z_3d, wanted.z_3d)
+    view = pipeline.place(laughing, (64, 64)).view
+    still = params.with_expression_of(preset("neutral", model))
+    still = Control(still, view, render_condition(still, model, 64, 64, view))
+    assert torch.equal(without.z_3d, pipeline.encode_control(still, 1)[0])
+    assert not torch.equal(without.z_3d, wanted.z_3d)
     assert wanted.z_skin is not None and without.z_skin is None
     assert torch.equal(without.text.tokens, pipeline.encode_prompt("", 1).tokens)
     nobody = replace(

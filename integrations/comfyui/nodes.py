@@ -21,8 +21,8 @@ from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.face3d.presets import EXPRESSIONS, preset
 from diffpc.identity_file import ENVIRONMENT, load_identity
 from diffpc.loading import BUNDLED, load_pipeline
-from diffpc.pipeline import LIMITS, MAX_SIDE, STEP, DiffPCPipeline
-from diffpc.portrait import Identity, PortraitSettings
+from diffpc.pipeline import DiffPCPipeline
+from diffpc.portrait import LIMITS, MAX_SIDE, STEP, Identity, PortraitSettings
 from diffpc.types import FaceParams, Image
 
 CATEGORY = "Diff-PC"

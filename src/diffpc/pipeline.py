@@ -31,6 +31,7 @@ from diffpc.diffusion.sample import (
 from diffpc.distilled import Schedule, check_steps
 from diffpc.eyes import Eyes
 from diffpc.face3d.predict import render_condition
+from diffpc.face3d.presets import preset
 from diffpc.face3d.skin import Skin, dressed
 from diffpc.face_pass import (
     Region,
@@ -46,9 +47,6 @@ from diffpc.framing import View, framed
 from diffpc.identity.reference import ReferenceFeatures
 from diffpc.identity.scale import IdentityEncoder
 from diffpc.person import described
-from diffpc.portrait import LIMITS as LIMITS
-from diffpc.portrait import MAX_SIDE as MAX_SIDE
-from diffpc.portrait import STEP as STEP
 from diffpc.portrait import (
     Clock,
     Control,
@@ -245,8 +243,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             params: pose and expression with the person's shape, from `face3d.predict.condition`.
             prompt: everything that is not the face.
             settings: steps, seeds, size ...
-            progress: called after each step with the steps done and the estimate of the clean latents; not in the
-                second pass over a small face.
+            progress: called after each step of the first pass, with the steps done and the clean latents' estimate.
 
         Raises:
             UsageError: if a setting is out of range.
@@ -259,7 +256,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             control = self.place(params, size, settings.face_pass == "on", identity.skin)
         with clock("encode"):
             conditions = self.conditions(identity, control, prompt, settings.count)
-            without = self.without(conditions, identity) if settings.guidance != 1 else None
+            without = self.without(conditions, identity, control) if settings.guidance != 1 else None
         with clock("denoise"):
             sampling = settings.sampling(size)
             latents = self._denoise(conditions, without, self.noise(sampling), sampling, progress)
@@ -314,29 +311,33 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             *self.encode_control(control, count),
         )
 
-    def without(self, conditions: Conditions, identity: Identity) -> Conditions:
-        """Guidance pushes away from: no prompt, nobody in particular, the same 3D face."""
-        features = identity.features
+    def without(self, conditions: Conditions, identity: Identity, *controls: Control) -> Conditions:
+        """Guidance pushes away from: no prompt, nobody in particular, a face that stands there and does nothing.
+
+        Args:
+            conditions: of the portraits.
+            identity: anybody's, for the features' shapes.
+            controls: of each portrait, or one for all.
+        """
+        features, count = identity.features, len(conditions.identity)
         zeros = [torch.zeros_like(one) for one in (features.global_vector, features.patches)]
         nobody = replace(features, global_vector=zeros[0], patches=zeros[1])
-        count = len(conditions.identity)
-        return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), conditions.z_3d)
+        z_3d = torch.cat([self._encode_still(one, count // len(controls)) for one in controls])
+        return Conditions(self.encode_prompt("", count), self.identity_tokens(nobody, count), z_3d)
 
-    @property
-    def _pass_size(self) -> tuple[int, int]:
-        """Of the second pass."""
-        side = min(self.default_size)
-        return side, side
+    def _encode_still(self, control: Control, batch: int) -> Float[Tensor, "B C h w"]:
+        """z_3d of the same face with no expression."""
+        params = control.params.with_expression_of(preset("neutral", self.eyes.model))
+        return self.encode_control(self._rendered(params, control.view, control.size, None), batch)[0]
 
     def face_region(self, control: Control, settings: PortraitSettings) -> Region | None:
         """The face's surroundings, if they are to be drawn again: never for the base model alone."""
         if settings.face_pass == "off" or not settings.strength:
             return None
-        height, width = control.i_3d.shape
-        box = face_box(control.params, self.eyes.model, control.view, (width, height))
-        if settings.face_pass == "auto" and not is_small(box, (width, height), min(self.default_size)):
+        box = face_box(control.params, self.eyes.model, control.view, control.size)
+        if settings.face_pass == "auto" and not is_small(box, control.size, min(self.default_size)):
             return None
-        return region_of(box, control.view, (width, height), self.eyes.settings.framing)
+        return region_of(box, control.view, control.size, self.eyes.settings.framing)
 
     def redrawn(
         self,
@@ -357,7 +358,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             branches: its conditions, with and without the person.
             settings: as for the first pass; its seeds are the pictures'.
         """
-        size = self._pass_size
+        size = (min(self.default_size), min(self.default_size))
         closer = self._rendered(control.params, region.view, size, skin)
         z_3d, z_skin = self.encode_control(closer, len(images))
         skipped = skipped_steps(settings.steps)
@@ -366,7 +367,7 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         noise = renoised(self.scheduler, clean, self.noise(sampling), sampling)
         conditions, without = branches
         conditions = replace(conditions, z_3d=z_3d, z_skin=z_skin)
-        without = without and replace(without, z_3d=z_3d)
+        without = without and replace(without, z_3d=self._encode_still(closer, len(images)))
         latents = self._denoise(conditions, without, noise, sampling, None)
         mask = soft_mask(closer.i_3d.cpu().numpy())
         drawn = self.decode(latents)
@@ -374,8 +375,8 @@ class DiffPCPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
 
     def noise(self, sampling: SampleSettings) -> Float[Tensor, "B C h w"]:
         """What the portraits of these seeds and this size begin with."""
-        channels, scale = int(self.unet.config["in_channels"]), downscale(self.vae)
-        shape = (channels, sampling.size[1] // scale, sampling.size[0] // scale)
+        (width, height), scale = sampling.size, downscale(self.vae)
+        shape = (int(self.unet.config["in_channels"]), height // scale, width // scale)
         return initial_noise(shape, list(sampling.seeds)).to(self._execution_device)
 
     def _denoise(

@@ -62,6 +62,12 @@ class Control:
     i_skin: Float[Tensor, "H W 3"] | None = None
     """The reference's skin on the same pixels, RGB in [0, 1]; None where the model is not told it."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width, height of the canvas."""
+        height, width = self.i_3d.shape
+        return width, height
+
     def picture(self) -> Image:
         """I_3d as the VAE sees it."""
         return _bytes(self.i_3d[..., None].expand(-1, -1, 3))

@@ -211,7 +211,7 @@ def _drawn(
         control = pipeline.place(_target(pipeline, identity), parts.size, skin=identity.skin)
     with clock("encode"):
         told = pipeline.conditions(identity, control, PROMPT, drawn.count)
-        without = pipeline.without(told, identity) if drawn.guidance != 1 else None
+        without = pipeline.without(told, identity, control) if drawn.guidance != 1 else None
     with clock("denoise"):
         noise = initial_noise(shape, [seed + number for number in range(drawn.count)])
         latents = denoise(pipeline.networks, told, without, noise.to(told.z_3d.device), sampling)

@@ -46,7 +46,8 @@ def draw_together(
             for sitter, control in zip(sitters, controls, strict=True)
         ]
         conditions = joined(own)
-        nobody = pipeline.without(conditions, sitters[0].identity) if settings.guidance != 1 else None
+        guided, anybody = settings.guidance != 1, sitters[0].identity
+        nobody = pipeline.without(conditions, anybody, *controls) if guided else None
     with clock("denoise"):
         sampling = replace(settings.sampling(size), seeds=tuple(sitter.seed for sitter in sitters))
         latents = denoise(pipeline.networks, conditions, nobody, pipeline.noise(sampling), sampling, progress)
@@ -57,7 +58,7 @@ def draw_together(
         regions = [pipeline.face_region(*pair) for pair in zip(controls, finished, strict=True)]
         for at, (sitter, control, region) in enumerate(zip(sitters, controls, regions, strict=True)):
             if region:
-                without = pipeline.without(own[at], sitter.identity) if settings.guidance != 1 else None
+                without = pipeline.without(own[at], sitter.identity, control) if guided else None
                 branches, skin = (own[at], without), sitter.identity.skin
                 images[at : at + 1] = pipeline.redrawn(
                     [images[at]], region, skin, control, branches, finished[at]
