@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,22 @@ class Output:
     """No progress bar, no notes."""
     debug: bool = False
     """Show the traceback of an unexpected error."""
+
+
+def overview(usage: str, about: str, heading: str, entries: Mapping[str, str], ending: str = "") -> str:
+    """The help of a command that has others below it.
+
+    Args:
+        usage: how it is called.
+        about: what it does.
+        heading: what the others are.
+        entries: name -> what it does.
+        ending: what else is to be known.
+    """
+    lines = [f"  {name:<12}{summary}" for name, summary in entries.items()]
+    return "\n".join(
+        [f"usage: {usage}", "", about, "", f"{heading}:", *lines, *(["", ending] if ending else [])]
+    )
 
 
 def hush() -> None:

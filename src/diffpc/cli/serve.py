@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffpc.backends import require
+from diffpc.cli.options import options_of
 from diffpc.cli.output import hush
 
 CONSENT = (
@@ -113,12 +114,11 @@ def _parsed(arguments: Sequence[str]) -> Any:
         if name in REPEATED:
             kind = tyro.conf.UseAppendAction[kind]
         rows.append((name, _annotated(kind, described), field(default=default)))
-    return tyro.cli(
+    return options_of(
         make_dataclass("Serve", rows, frozen=True),
-        prog="diffpc serve",
-        description=f"A web page and a REST API that draw portraits. {CONSENT}",
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        "diffpc serve",
+        arguments,
+        f"A web page and a REST API that draw portraits. {CONSENT}",
     )
 
 
