@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -44,6 +45,8 @@ def overview(usage: str, about: str, heading: str, entries: Mapping[str, str], e
 def hush() -> None:
     """The libraries talk to developers while they are imported and used; their errors still come through."""
     warnings.simplefilter("ignore")
+    for name in ("torchao", "torch.utils._pytree"):  # diffusers imports the first where it is installed
+        logging.getLogger(name).setLevel(logging.ERROR)
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
 

@@ -70,7 +70,7 @@ OPTIONS: dict[str, tuple[Any, Any, str, str]] = {
         tuple[str, ...],
         (),
         "MODE",
-        "Draw with less memory: tiling, fp8, and on a GPU one of model, group, sequential.",
+        "Draw with less memory: tiling, fp8 or int8, and on a GPU one of model, group, sequential.",
     ),
     "threads": (int | None, None, "N", "Threads of the processor for drawing."),
     "queue": (int, 32, "N", "Jobs that may wait; more are answered 429."),
