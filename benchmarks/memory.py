@@ -16,8 +16,9 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from diffpc.diffusion.adapter import build_adapter
 from diffpc.diffusion.backbone import build
 from diffpc.diffusion.sample import Conditions, SampleSettings, denoise, initial_noise
 from diffpc.loading import BUNDLED, chosen_device, chosen_dtype
-from diffpc.memory import OFFLOAD, SMALLER, placed
+from diffpc.memory import OFFLOAD, SMALLER, placed, quantised
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.presets import PRESETS
 from diffpc.types import Image
@@ -128,6 +129,21 @@ def paper(preset: str) -> dict[str, int]:
     return {name: STORED * sum(one.numel() for one in part.parameters()) for name, part in parts.items()}
 
 
+def paper_int8(preset: str) -> dict[str, int]:
+    """The same of the two networks of which int8 keeps most as whole numbers, with a float32 for each row."""
+    settings = PRESETS[preset]()
+    with torch.device("meta"):
+        base = build(settings.backbone)
+        parts = {"unet": base.unet, "id_ctrl": build_adapter(settings.adapter, base.unet)["id_ctrl"]}
+    return {name: _int8_bytes(part) for name, part in parts.items()}
+
+
+def _int8_bytes(network: nn.Module) -> int:
+    chosen = [one.get_parameter("weight") for name, one in network.named_modules() if quantised(one, name)]
+    numbers, rows = sum(one.numel() for one in chosen), sum(one.shape[0] for one in chosen)
+    return numbers + 4 * rows + STORED * (sum(one.numel() for one in network.parameters()) - numbers)
+
+
 def psnr(found: Image, wanted: Image) -> float | None:
     """Decibels; None: the pictures are equal."""
     error = ((found.astype(float) - wanted) ** 2).mean()
@@ -141,9 +157,10 @@ def run(settings: Settings) -> dict[str, Any]:
         "machine": asdict(describe(device)),
         "settings": {**asdict(settings), "output": settings.output.name},
         "weights_on_paper_bytes": paper(settings.preset),
+        "int8_weights_on_paper_bytes": paper_int8(settings.preset),
         "modes": {},
     }
-    modes = () if settings.paper else (PLAIN, *SMALLER, *(() if device.type == "cpu" else OFFLOAD))
+    modes = () if settings.paper else _modes(device)
     spawn, plain = multiprocessing.get_context("spawn"), None
     for mode in modes:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
@@ -155,6 +172,12 @@ def run(settings: Settings) -> dict[str, Any]:
     return content
 
 
+def _modes(device: torch.device) -> tuple[str, ...]:
+    """What the device can do with the packages that are here."""
+    smaller = [mode for mode in SMALLER if mode != "int8" or find_spec("torchao")]
+    return (PLAIN, *smaller, *(() if device.type == "cpu" else OFFLOAD))
+
+
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -163,7 +186,15 @@ def _peak(device: torch.device) -> int:
 
 def _bytes(network: nn.Module) -> int:
     tensors: list[Tensor] = [*network.parameters(), *network.buffers()]
-    return sum(tensor.nbytes for tensor in tensors)
+    return sum(_stored(tensor) for tensor in tensors)
+
+
+def _stored(tensor: Tensor) -> int:
+    """Bytes of a tensor, or of those that it is made of: whole numbers and scales."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.nbytes
+    names, _ = cast(Any, tensor).__tensor_flatten__()
+    return sum(getattr(tensor, name).nbytes for name in names)
 
 
 def main() -> int:
@@ -173,6 +204,8 @@ def main() -> int:
     content = run(tyro.cli(Settings, description=__doc__))
     for name, found in content["weights_on_paper_bytes"].items():
         sys.stdout.write(f"{name}: {found / 2**20:.0f} MiB in bfloat16, on paper\n")
+    for name, found in content["int8_weights_on_paper_bytes"].items():
+        sys.stdout.write(f"{name}: {found / 2**20:.0f} MiB in int8, on paper\n")
     for mode, found in content["modes"].items():
         alike = "equal" if found["psnr_to_plain"] is None else f"{found['psnr_to_plain']:.1f} dB"
         sys.stdout.write(

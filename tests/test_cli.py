@@ -7,13 +7,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image as PILImage
 
 from diffpc import cli
+from diffpc.cli.options import options_of
 from diffpc.images import read_image, write_png
 
 Faulty = Callable[..., str]
@@ -61,6 +64,39 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         assert "generate" in answer.stdout
     for option in ("--reference", "--target", "--pose YAW PITCH ROLL", "--expression NAME|PHOTO", "--replay"):
         assert option in answer.stdout
+
+
+@dataclass(frozen=True)
+class Optional:
+    """Options that may be left out."""
+
+    side: int | None = 32
+    """Pixels."""
+    corner: tuple[int, int] | None = None
+    """Two of them."""
+    mood: Literal["glad", "sad"] | None = None
+    """One of two."""
+
+
+def test_help_names_the_kind_of_a_value_that_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options_of(Optional, "diffpc", ["--help"])
+    said = capsys.readouterr().out
+    assert "--side INT " in said and "--mood {glad,sad} " in said and "{None" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], Optional()),
+        (["--side", "None"], Optional(side=None)),
+        (["--side", "8", "--mood", "sad"], Optional(8, mood="sad")),
+        (["--corner", "3", "4"], Optional(corner=(3, 4))),
+        (["--corner", "None", "--mood", "None"], Optional()),
+    ],
+)
+def test_none_is_understood(words: list[str], found: Optional) -> None:
+    assert options_of(Optional, "diffpc", words) == found
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What of a base is replaced or changed, as a user names it; nothing here reads a file or loads a library."""
+"""Which model, and what of its base is replaced or changed, as a user names it; nothing here reads a file."""
 
 from __future__ import annotations
 
@@ -56,3 +56,37 @@ def parsed_lora(text: str | Path) -> Lora:
             f"--lora {text}: expected FILE=WEIGHT with a number from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}"
         )
     return Lora(Path(path), value)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model draws, and where. None: not given."""
+
+    model: str | None = None
+    """tiny (bundled), a folder, an adapter's file, or OWNER/NAME on the Hugging Face hub."""
+    base: str | None = None
+    """SDXL checkpoint (folder or .safetensors file) to use the model's adapter on."""
+    unet: Path | None = None
+    """UNet that takes the place of the base's, as SDXL-Lightning's: a .safetensors file, or a folder."""
+    vae: Path | None = None
+    """The same for the VAE."""
+    lora: tuple[str, ...] = ()
+    """LoRA files for the base; FILE=0.8 takes less of one."""
+    fast: str | None = None
+    """Draw in few steps, as UNet, LoRA or base were distilled for: lightning, hyper, hyper-cfg or lcm. Files of the
+    published names say it themselves."""
+    device: str | None = None
+    """cpu, cuda, cuda:N or mps."""
+    dtype: str | None = None
+    """float32, bfloat16 or float16."""
+    memory: tuple[str, ...] = ()
+    """Draw with less memory: tiling, fp8 or int8, and on a GPU one of model, group, sequential."""
+
+    @property
+    def changes(self) -> Changes:
+        """What of the base is replaced or changed.
+
+        Raises:
+            UsageError: for a LoRA's weight that is none.
+        """
+        return Changes(self.unet, self.vae, tuple(map(parsed_lora, self.lora)), fast=self.fast)

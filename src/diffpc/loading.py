@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, LCMScheduler, ModelMixin
 from diffpc.adapter_file import ADAPTER, OPTIONAL, StoredAdapter, describe_adapter, read_adapter
 from diffpc.base import BASE, check_parts
 from diffpc.base import load_base as load_base
-from diffpc.changes import Changes
+from diffpc.changes import Changes, ModelOptions
 from diffpc.diffusion.fit import check_fit
 from diffpc.distilled import Schedule, chosen_schedule
 from diffpc.errors import InputError, UsageError
@@ -76,6 +76,29 @@ def load_pipeline(
             _follow(pipeline, schedule, epsilon=changes.unet is not None)
         _add_loras(pipeline, changes)
     return placed(pipeline, place, memory)
+
+
+def load_chosen(options: ModelOptions) -> DiffPCPipeline:
+    """As `load_pipeline`, of a user's options."""
+    return load_pipeline(
+        options.model or BUNDLED,
+        options.base,
+        options.device,
+        options.dtype,
+        options.changes,
+        options.memory,
+    )
+
+
+def weights_of(options: ModelOptions) -> dict[str, str]:
+    """What draws under these options, for the record: weight file -> sha256.
+
+    Raises:
+        UsageError: as `load_pipeline`.
+        InputError: as `load_pipeline`.
+    """
+    base = place_of(options.base) if options.base else None
+    return model_hashes(model_place(options.model or BUNDLED), base, options.changes)
 
 
 def schedule_of(base: str | None, changes: Changes) -> Schedule | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
 from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
+from torch import nn
 
+from diffpc.backends import require
 from diffpc.errors import UsageError
 from diffpc.pipeline import DiffPCPipeline
 
@@ -38,6 +41,24 @@ def _fp8(pipeline: DiffPCPipeline, _: torch.device) -> None:
         )
 
 
+def quantised(module: nn.Module, name: str) -> bool:
+    """Whether `--memory int8` has a network's module in 8 bits: matrix products only, and no LoRA's."""
+    kept = any(re.search(pattern, name) for pattern in (*SENSITIVE, r"\.lora_[AB]\."))
+    return isinstance(module, nn.Linear) and not kept
+
+
+def _int8(pipeline: DiffPCPipeline, _: torch.device) -> None:
+    """The matrices of the two largest networks are kept as whole numbers with a scale per row.
+
+    The library's own hook is for weights that it reads itself; ours come from any file, by `networks.filled`.
+    """
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_  # an extra, and seconds to import
+
+    config = Int8WeightOnlyConfig(set_inductor_config=False)  # the compiler's settings are not ours alone
+    for network in (pipeline.unet, pipeline.id_ctrl):
+        quantize_(network, config, filter_fn=quantised)
+
+
 def _by_model(pipeline: DiffPCPipeline, device: torch.device) -> None:
     """A network comes when it is needed."""
     pipeline.enable_model_cpu_offload(device=device)
@@ -66,15 +87,22 @@ OFFLOAD: dict[str, Callable[[DiffPCPipeline, torch.device], None]] = {
 }
 """Networks wait in the host's memory; the picture is the same."""
 
-SMALLER: dict[str, Callable[[DiffPCPipeline, torch.device], None]] = {"tiling": _tiled, "fp8": _fp8}
+SMALLER: dict[str, Callable[[DiffPCPipeline, torch.device], None]] = {
+    "tiling": _tiled,
+    "fp8": _fp8,
+    "int8": _int8,
+}
 """These change the picture a little."""
+
+EXCLUSIVE = (tuple(OFFLOAD), ("fp8", "int8"))
+"""Of each at most one: networks lie in one place and have one type."""
 
 
 def check_modes(modes: Sequence[str], device: torch.device) -> None:
     """Refuse modes that are unknown, exclude each other, or do nothing on the device.
 
     Raises:
-        UsageError: naming them.
+        UsageError: naming them, or the package that one needs.
     """
     unknown = [mode for mode in modes if mode not in OFFLOAD | SMALLER]
     if unknown:
@@ -82,13 +110,16 @@ def check_modes(modes: Sequence[str], device: torch.device) -> None:
             f"--memory {unknown[0][:40]}: is unknown; choose from: {', '.join(OFFLOAD | SMALLER)}"
         )
     offload = [mode for mode in modes if mode in OFFLOAD]
-    if len(offload) > 1:
-        raise UsageError(f"--memory {' '.join(offload)}: exclude each other; choose one of them")
+    for group in EXCLUSIVE:
+        if len(both := [mode for mode in dict.fromkeys(modes) if mode in group]) > 1:
+            raise UsageError(f"--memory {' '.join(both)}: exclude each other; choose one of them")
     if offload and device.type == "cpu":
         raise UsageError(
             f"--memory {offload[0]} moves networks between a GPU and the host; "
             f"on the cpu choose from: {', '.join(SMALLER)}"
         )
+    if "int8" in modes:
+        require("torchao", "int8")
 
 
 def placed(pipeline: DiffPCPipeline, device: torch.device, modes: Sequence[str]) -> DiffPCPipeline:

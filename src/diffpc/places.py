@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from diffpc.changes import Changes
 from diffpc.errors import InputError, UsageError
+from diffpc.external.digests import digest
 from diffpc.libraries import explained
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.weights import asset, sha256
+from diffpc.weights import asset
 
 BUNDLED = "tiny"
 """Name of the model that ships with the package."""
@@ -54,31 +55,37 @@ def native_size(place: Path) -> tuple[int, int] | None:
 def weight_hashes(folder: Path) -> dict[str, str]:
     """Path below the folder -> sha256 of every weight file in it; of a single file, its name -> sha256."""
     if folder.is_file():
-        return {folder.name: sha256(folder)}
+        return {folder.name: digest(folder)}
     return {
-        path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*.safetensors"))
+        path.relative_to(folder).as_posix(): digest(path) for path in sorted(folder.rglob("*.safetensors"))
     }
 
 
 def model_hashes(model: Path, base: Path | None, changes: Changes) -> dict[str, str]:
-    """sha256 of all weight files but LoRAs; what takes the place of the model's own is under its own heading.
+    """sha256 of all weight files that draw; what is not the model's own is under its own heading.
 
     Args:
         model: where it lies.
         base: what replaces its base.
-        changes: what replaces the base's UNet and VAE.
+        changes: what replaces the base's UNet and VAE, and LoRAs; idle ones do not count.
     """
     hashes = weight_hashes(model)
     if base:
         if model.is_dir():
             hashes = {name: value for name, value in hashes.items() if name.startswith("id_")}
-        hashes |= {f"base/{name}": value for name, value in weight_hashes(base).items()}
+        hashes |= _under("base", base)
     for heading, place in (("unet", changes.unet), ("vae", changes.vae)):
         if place:
             replaced = (f"{heading}/", f"base/{heading}/")
             hashes = {name: value for name, value in hashes.items() if not name.startswith(replaced)}
-            hashes |= {f"{heading}/{name}": value for name, value in weight_hashes(place).items()}
+            hashes |= _under(heading, place)
+    for lora in changes.loras:
+        hashes |= _under("lora", lora.path)
     return hashes
+
+
+def _under(heading: str, place: Path) -> dict[str, str]:
+    return {f"{heading}/{name}": value for name, value in weight_hashes(place).items()}
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -49,12 +49,21 @@ def test_from_photos_to_a_report(benchmark, random_model, tmp_path, capsys):
         (["build", "--kind", "lfw", "--photos", "x", "--output", "y"], "--list is missing for --kind lfw"),
         (["report", "--manifest", "m", "--photos", "p", "--systems", "a", "--output", "o"], "No such file"),
         (
+            ["draw", "--manifest", "M", "--photos", "p", "--output", "o", "--fast", "lightning"],
+            "--fast lightning needs its weights; pass them as --unet, --lora or --base",
+        ),
+        (
+            ["draw", "--manifest", "M", "--photos", "p", "--output", "o", "--memory", "less"],
+            "--memory less: is unknown",
+        ),
+        (
             ["draw", "--manifest", "none.jsonl", "--photos", "p", "--output", "o"],
             "none.jsonl: cannot be read",
         ),
     ],
 )
-def test_refusals_are_one_line(words, message, capsys):
+def test_refusals_are_one_line(benchmark, words, message, capsys):
+    words = [benchmark.path if word == "M" else word for word in words]
     assert call(*words) in (2, 3)
     assert message in capsys.readouterr().err
 

@@ -10,6 +10,8 @@ from diffpc.evaluate.system import DiffPCSystem
 from diffpc.images import read_image
 from diffpc.provenance import read_settings
 from diffpc.records import append_line, read_lines
+from diffpc.weights import sha256
+from tests.pipelines import random_pipeline, write_lora
 
 
 class Painter:
@@ -123,3 +125,22 @@ def test_diffpc_draws_the_same_picture_again(random_model, one_person, tmp_path)
     stages = set(read_lines(tmp_path / LOG)[0]["seconds"])
     assert stages == {"identify", "target", "render", "encode", "denoise", "decode"}
     assert set(read_lines(tmp_path / LOG)[1]["seconds"]) == stages - {"identify", "target"}
+    assert not {"fast", "memory", "loras"} & set(described)
+
+
+def test_what_draws_is_recorded(random_model, tmp_path):
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    lora = write_lora(random_pipeline(), tmp_path / "look.safetensors")
+    choice = ModelChoice(
+        str(random_model), vae=random_model / "vae", lora=(f"{lora}=0.5",), memory=("fp8", "tiling"), steps=1
+    )
+    system = DiffPCSystem(choice)
+    described = system.describe()
+    assert (described["memory"], described["loras"]) == (["fp8", "tiling"], [["look.safetensors", 0.5]])
+    assert described["weights"]["lora/look.safetensors"] == sha256(lora)
+    assert system.pipeline.get_active_adapters() == ["lora_0"] and system.pipeline.vae.use_tiling
+    plain = DiffPCSystem(ModelChoice(str(random_model), steps=1)).describe()
+    assert {name for name in described["weights"] if name not in plain["weights"]} == {
+        "lora/look.safetensors"
+    }
+    assert described["weights"].items() >= plain["weights"].items()

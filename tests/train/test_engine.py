@@ -3,10 +3,12 @@
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import default_collate
 
-from diffpc.train.engine import Engine, Trainable
+from diffpc.train.engine import Engine, Trainable, shard
 from diffpc.train.settings import EngineSettings, IdentityLoss
+from tests.diffusion.flow.conftest import new_adapter, new_transformer
 from tests.train.test_adapter import samples, task
 from tests.train.toy import ToyTask
 
@@ -72,3 +74,19 @@ def test_what_is_compiled_learns_the_same():
         totals.append(model(batch)["total"])
         assert (toy.network._compiled_call_impl is not None) == compiled
     assert torch.allclose(totals[0], totals[1], atol=1e-6)
+
+
+@pytest.fixture
+def alone():
+    """A process group of this process."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_the_blocks_of_a_transformer_are_gathered_one_by_one(alone):
+    control = new_adapter(new_transformer())["id_ctrl"]
+    blocks = list(control.transformer_blocks)
+    shard(control)
+    assert len(blocks) == 2 and all(isinstance(block, FSDPModule) for block in blocks)
+    assert not any(isinstance(part, FSDPModule) for block in blocks for part in block.children())

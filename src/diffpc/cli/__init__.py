@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from diffpc.cli.output import overview
 from diffpc.errors import DiffPCError
 
 INTERRUPTED = 130
@@ -77,18 +78,12 @@ def _command(given: list[str]) -> int:
 
 
 def _help() -> str:
-    commands = [f"  {name:<12}{summary}" for name, summary in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: diffpc COMMAND [OPTIONS]",
-            "",
-            "Portraits that keep a person's identity and obey a 3D face and a text.",
-            "",
-            "commands:",
-            *commands,
-            "",
-            "`diffpc COMMAND --help` lists the options; `diffpc --version` prints the version.",
-        ]
+    return overview(
+        "diffpc COMMAND [OPTIONS]",
+        "Portraits that keep a person's identity and obey a 3D face and a text.",
+        "commands",
+        COMMANDS,
+        "`diffpc COMMAND --help` lists the options; `diffpc --version` prints the version.",
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from diffpc.cli.options import options_of
 from diffpc.errors import DiffPCError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -181,12 +182,11 @@ def _parsed(
         ]
     ]
     entries = [("names", names, field(default=()))] if named else []
-    return tyro.cli(
+    return options_of(
         make_dataclass(action.capitalize(), entries, bases=(kind,), frozen=True, kw_only=True),
-        prog=f"diffpc assets {action}",
-        description=description,
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        f"diffpc assets {action}",
+        arguments,
+        description,
     )
 
 

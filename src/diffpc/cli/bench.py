@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from diffpc.bench.settings import CurateBench, GenerateBench, StartUpBench, TrainBench
-from diffpc.cli.output import hush
+from diffpc.cli.options import options_of
+from diffpc.cli.output import hush, overview
 from diffpc.errors import UsageError
 
 WHATS: dict[str, tuple[type, str]] = {
@@ -28,15 +29,10 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if what not in WHATS:
         raise UsageError(f"unknown benchmark {what!r}; choose one of: {', '.join(WHATS)}")
-    import tyro
 
     settings, module = WHATS[what]
-    parsed = tyro.cli(
-        settings,
-        prog=f"diffpc bench {what}",
-        description=settings.__doc__,
-        args=[word for word in rest if word != "--json"],
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    parsed = options_of(
+        settings, f"diffpc bench {what}", [word for word in rest if word != "--json"], settings.__doc__
     )
     hush()
     measure = import_module(module)
@@ -51,13 +47,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    whats = [f"  {name:<12}{settings.__doc__}" for name, (settings, _) in WHATS.items()]
-    return "\n".join(
-        [
-            "usage: diffpc bench WHAT [OPTIONS]",
-            "",
-            "Timings on this machine; how to read them: docs/performance.md.",
-            "",
-            *whats,
-        ]
+    summaries = {name: settings.__doc__ or "" for name, (settings, _) in WHATS.items()}
+    return overview(
+        "diffpc bench WHAT [OPTIONS]",
+        "Timings on this machine; how to read them: docs/performance.md.",
+        "benchmarks",
+        summaries,
     )

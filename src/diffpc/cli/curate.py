@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated
 
+from diffpc.cli.options import options_of
 from diffpc.cli.output import Output, hush, say_for
 from diffpc.curate.settings import (
     CaptionSettings,
@@ -78,11 +79,10 @@ def _parsed(arguments: Sequence[str]) -> tuple[Path, Path, Options]:
         )
         for name in ("source", "destination")
     ]
-    parsed = tyro.cli(
+    parsed = options_of(
         make_dataclass("Curate", places, bases=(Options,), frozen=True),
-        prog="diffpc curate",
-        description=DESCRIPTION,
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        "diffpc curate",
+        arguments,
+        DESCRIPTION,
     )
     return parsed.source, parsed.destination, parsed

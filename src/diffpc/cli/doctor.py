@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from diffpc.cli.options import options_of
 from diffpc.cli.output import hush
 from diffpc.errors import InputError
 
@@ -29,14 +30,12 @@ class Doctor:
 
 def run(arguments: Sequence[str]) -> int:
     """Check this machine; 0 if the bundled model works, 3 otherwise."""
-    import tyro
 
-    parsed = tyro.cli(
+    parsed = options_of(
         Doctor,
-        prog="diffpc doctor",
-        description="Check machine, packages, files, back ends and the bundled model, and say what mends them.",
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        "diffpc doctor",
+        arguments,
+        "Check machine, packages, files, back ends and the bundled model, and say what mends them.",
     )
     hush()
     from diffpc.doctor.run import Options, examine

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from diffpc.cli.output import overview
 from diffpc.errors import UsageError
 
 ACTIONS = {
@@ -37,16 +38,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    actions = [f"  {name:<12}{summary}" for name, summary in ACTIONS.items()]
-    return "\n".join(
-        [
-            "usage: diffpc evaluate ACTION [OPTIONS]",
-            "",
-            "Measure how well portraits obey; run the same command again to go on after a stop.",
-            "",
-            "actions:",
-            *actions,
-            "",
-            "`diffpc evaluate ACTION --help` lists the options.",
-        ]
+    return overview(
+        "diffpc evaluate ACTION [OPTIONS]",
+        "Measure how well portraits obey; run the same command again to go on after a stop.",
+        "actions",
+        ACTIONS,
+        "`diffpc evaluate ACTION --help` lists the options.",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from diffpc.cli.options import options_of
 from diffpc.cli.output import hush, say_for
 from diffpc.errors import UsageError
 from diffpc.evaluate.options import ModelChoice, Plan, ScoreOptions
@@ -280,13 +281,4 @@ def parsed(kind: type[T], name: str, arguments: Sequence[str]) -> T:
     """The options of an action."""
     import tyro
 
-    return tyro.cli(
-        kind,
-        prog=f"diffpc evaluate {name}",
-        args=list(arguments),
-        config=(
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.HelptextFromCommentsOff,
-            tyro.conf.OmitArgPrefixes,
-        ),
-    )
+    return options_of(kind, f"diffpc evaluate {name}", arguments, None, tyro.conf.OmitArgPrefixes)

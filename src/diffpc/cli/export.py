@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from diffpc.cli.options import option, part
+from diffpc.cli.options import option, options_of, part
 from diffpc.cli.output import Output, hush
 from diffpc.train.settings import ExportSettings
 
@@ -64,12 +64,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Places, ExportSettings, Output]:
     options = [option(ExportSettings, name, METAVARS[name], DEFAULTS[name]) for name in METAVARS]
     bases = (ExportSettings, Output, Places)
     kind = make_dataclass("Export", [*positions, *options], bases=bases, frozen=True, kw_only=True)
-    parsed = tyro.cli(
-        kind,
-        prog="diffpc export",
-        description="Make an adapter's file, or a whole model, of a training run.",
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    parsed = options_of(
+        kind, "diffpc export", arguments, "Make an adapter's file, or a whole model, of a training run."
     )
     return part(parsed, Places), part(parsed, ExportSettings), part(parsed, Output)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from diffpc.cli.options import option, part
+from diffpc.cli.options import option, options_of, part
 from diffpc.cli.output import Output, hush
 from diffpc.cli.passphrase import known_passphrase
 
@@ -157,7 +157,6 @@ def _hush(output: Output) -> None:
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[Request, Series, Output]:
-    import tyro
 
     from diffpc.generate.request import Request, Series
 
@@ -165,12 +164,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Request, Series, Output]:
     options += [option(Series, name, metavar) for name, metavar in SERIES.items()]
     flags = [(name, bool, field(default=False)) for name in ("compile", *Output.__dataclass_fields__)]
     kind = make_dataclass("Generate", [*options, *flags], bases=(Request, Series, Output), frozen=True)
-    parsed = tyro.cli(
-        kind,
-        prog="diffpc generate",
-        description="Draw portraits: photo + pose and expression + prompt -> PNG.",
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    parsed = options_of(
+        kind, "diffpc generate", arguments, "Draw portraits: photo + pose and expression + prompt -> PNG."
     )
     request = part(parsed, Request)
     request = replace(request, compile=request.compile or None)  # not given: as in a PNG that is drawn again

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from diffpc.cli.options import part
+from diffpc.cli.options import options_of, part
 from diffpc.cli.output import Output, hush
 from diffpc.cli.passphrase import known_passphrase, new_passphrase
 
@@ -109,15 +109,8 @@ def _show(arguments: Sequence[str]) -> int:
 
 
 def _parsed(kind: type[Any], action: str, description: str, arguments: Sequence[str]) -> Any:
-    import tyro
 
-    return tyro.cli(
-        kind,
-        prog=f"diffpc identity {action}",
-        description=description,
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
-    )
+    return options_of(kind, f"diffpc identity {action}", arguments, description)
 
 
 def _print_person(person: Person, path: Path, output: Output, more: dict[str, object]) -> None:

@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields
-from typing import Annotated, Any, TypeVar, Union, get_type_hints
+from collections.abc import Sequence
+from dataclasses import field, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_type_hints
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
 
 T = TypeVar("T")
+
+
+def options_of(
+    kind: type[T], prog: str, arguments: Sequence[str], description: str | None = None, *markers: Any
+) -> T:
+    """That dataclass from a command's options; `--help` and what is wrong end the process, as tyro has it.
+
+    Args:
+        kind: the dataclass.
+        prog: the command, as `--help` calls it.
+        arguments: what follows it.
+        description: what it does; None: as the dataclass's docstring says.
+        markers: more of `tyro.conf`.
+    """
+    import tyro
+
+    return tyro.cli(
+        kind,
+        prog=prog,
+        description=description,
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff, *markers),
+        registry=_registry(),
+    )
+
+
+def _registry() -> ConstructorRegistry:
+    """`--help` writes INT where a value may be left out, not {None}|INT; the word None is still understood."""
+    from tyro.conf import DisallowNone
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def optional(info: PrimitiveTypeInfo) -> Any:
+        if type(None) not in get_args(info.type) or DisallowNone in info.markers:
+            return None
+        found = ConstructorRegistry.get_primitive_spec(replace(info, markers=info.markers | {DisallowNone}))
+        if not isinstance(found, PrimitiveConstructorSpec):
+            return found
+
+        def read(words: list[str]) -> Any:
+            return None if words == ["None"] else found.instance_from_str(words)
+
+        return replace(found, instance_from_str=read)
+
+    return registry
 
 
 def option(kind: type, name: str, metavar: str, hint: str | None = None) -> tuple[str, Any, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffpc.backends import require
+from diffpc.cli.options import options_of
 from diffpc.cli.output import hush
 
 CONSENT = (
@@ -69,7 +70,7 @@ OPTIONS: dict[str, tuple[Any, Any, str, str]] = {
         tuple[str, ...],
         (),
         "MODE",
-        "Draw with less memory: tiling, fp8, and on a GPU one of model, group, sequential.",
+        "Draw with less memory: tiling, fp8 or int8, and on a GPU one of model, group, sequential.",
     ),
     "threads": (int | None, None, "N", "Threads of the processor for drawing."),
     "queue": (int, 32, "N", "Jobs that may wait; more are answered 429."),
@@ -113,12 +114,11 @@ def _parsed(arguments: Sequence[str]) -> Any:
         if name in REPEATED:
             kind = tyro.conf.UseAppendAction[kind]
         rows.append((name, _annotated(kind, described), field(default=default)))
-    return tyro.cli(
+    return options_of(
         make_dataclass("Serve", rows, frozen=True),
-        prog="diffpc serve",
-        description=f"A web page and a REST API that draw portraits. {CONSENT}",
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        "diffpc serve",
+        arguments,
+        f"A web page and a REST API that draw portraits. {CONSENT}",
     )
 
 

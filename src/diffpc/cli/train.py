@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from diffpc.cli.options import option, part
+from diffpc.cli.options import option, options_of, part
 from diffpc.cli.output import hush, say_for
 from diffpc.errors import UsageError
 from diffpc.settings import AdapterSettings
@@ -144,12 +144,11 @@ def _parsed(preset: Recipe, arguments: Sequence[str]) -> tuple[Options, Recipe]:
     ]
     places = [option(Options, name, *names) for name, names in METAVARS.items()]
     kind = make_dataclass("Train", [*places, *plain, *groups], bases=(Options,), frozen=True, kw_only=True)
-    parsed = tyro.cli(
+    parsed = options_of(
         kind,
-        prog=f"diffpc train {arguments[0]}",
-        description=f"{summary(RECIPES[arguments[0]])} Run the same command again to go on after a stop.",
-        args=list(arguments[1:]),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        f"diffpc train {arguments[0]}",
+        arguments[1:],
+        f"{summary(RECIPES[arguments[0]])} Run the same command again to go on after a stop.",
     )
     chosen: dict[str, Any] = {name: getattr(parsed, name) for name in (*GROUPS, *(one for one, *_ in plain))}
     model = replace(preset.model, adapter=chosen.pop("adapter"))

@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ControlNetModel, ModelMixin, UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
-from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from diffpc.diffusion.conditioned import Conditioned, copied, zeroed
 
 COPIED = (
     "time_proj",
@@ -21,7 +22,7 @@ COPIED = (
 """The parts that ID-Ctrl has in common with the UNet, under the UNet's names."""
 
 
-class IDCtrl(ModelMixin, ConfigMixin):
+class IDCtrl(Conditioned):
     """(z_t, t, z_3d, F'_id) -> c_id, a pyramid of features: one per skip connection and one for the middle.
 
     Identity tokens stand where the UNet has text. z_3d enters through a zero-initialised 3 x 3 convolution that
@@ -48,9 +49,7 @@ class IDCtrl(ModelMixin, ConfigMixin):
             setattr(self, name, getattr(donor, name))
         first_width = donor.config["block_out_channels"][0]
         channels = donor.config["in_channels"] * (2 if skin else 1)
-        self.condition_in = nn.Conv2d(channels, first_width, 3, padding=1)
-        for parameter in self.condition_in.parameters():
-            nn.init.zeros_(parameter)
+        self.condition_in = zeroed(nn.Conv2d(channels, first_width, 3, padding=1))
 
     @classmethod
     def from_unet(cls, unet: UNet2DConditionModel, skin: bool = False) -> "IDCtrl":
@@ -58,31 +57,11 @@ class IDCtrl(ModelMixin, ConfigMixin):
 
         It has the UNet's type and device; within `torch.device("meta")` it has sizes only.
         """
-        here = torch.empty(0).device
-        with torch.device("meta"):  # neither memory nor time for random weights
-            control = cls(encoder=_encoder_arguments(unet), skin=skin)
-            nn.Module.to(control, dtype=unet.dtype)
-        if here.type == "meta":
-            return control
-        control.to_empty(device=unet.device)
-        weights = {name: value for name, value in unet.state_dict().items() if name.split(".")[0] in COPIED}
-        zeros = {name: torch.zeros_like(value) for name, value in control.condition_in.named_parameters()}
-        control.load_state_dict(weights | {f"condition_in.{name}": value for name, value in zeros.items()})
-        return control
 
-    @apply_forward_hook  # offloaded networks come to the device on `forward`; this comes before it
-    def embed_condition(
-        self, z_3d: Float[Tensor, "B C H W"], z_skin: Float[Tensor, "B C H W"] | None = None
-    ) -> Float[Tensor, "B W0 H W"]:
-        """The VAE's latents of I_3d and I_skin as an addition to the first feature map.
+        def weights(_: IDCtrl) -> dict[str, Tensor]:
+            return {name: value for name, value in unet.state_dict().items() if name.split(".")[0] in COPIED}
 
-        Built with skin, None and zeros mean that no skin is known; built without it, z_skin is not looked at.
-        """
-        if not self.config["skin"]:
-            return self.condition_in(z_3d)
-        return self.condition_in(
-            torch.cat([z_3d, torch.zeros_like(z_3d) if z_skin is None else z_skin], dim=1)
-        )
+        return copied(lambda: cls(encoder=_encoder_arguments(unet), skin=skin), unet, weights)
 
     def forward(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffpc.changes import ModelOptions
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -25,17 +27,9 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class ModelChoice:
+class ModelChoice(ModelOptions):
     """Which model draws, and how."""
 
-    model: str = "tiny"
-    """tiny (bundled), a folder, an adapter's file, or OWNER/NAME on the Hugging Face hub."""
-    base: str | None = None
-    """SDXL checkpoint to use the model's adapter on."""
-    device: str | None = None
-    """cpu, cuda, cuda:N or mps."""
-    dtype: str | None = None
-    """float32, bfloat16 or float16."""
     steps: int | None = None
     """Denoising steps; by default the model's."""
     guidance: float | None = None

@@ -17,7 +17,8 @@ from diffpc.evaluate.manifest import Case
 from diffpc.evaluate.options import ModelChoice
 from diffpc.face3d.predict import condition
 from diffpc.images import read_image
-from diffpc.loading import load_pipeline, model_place, place_of, weight_hashes
+from diffpc.loading import chosen_device, load_chosen, weights_of
+from diffpc.memory import SMALLER
 from diffpc.pipeline import Clock, DiffPCPipeline, Identity, PortraitSettings
 from diffpc.provenance import Provenance, png_metadata
 from diffpc.settings import from_dict
@@ -29,13 +30,10 @@ class DiffPCSystem:
 
     def __init__(self, choice: ModelChoice) -> None:
         self.choice = choice
-        self.pipeline: DiffPCPipeline = load_pipeline(choice.model, choice.base, choice.device, choice.dtype)
+        self.pipeline: DiffPCPipeline = load_chosen(choice)
         self.pipeline.set_progress_bar_config(disable=True)
         self.settings = _settings(choice, self.pipeline)
-        self.weights = weight_hashes(model_place(choice.model))
-        if choice.base:
-            found = weight_hashes(place_of(choice.base))
-            self.weights |= {f"base/{name}": value for name, value in found.items()}
+        self.weights = weights_of(choice)
 
     def describe(self) -> dict[str, Any]:
         """See `draw.System`."""
@@ -48,9 +46,19 @@ class DiffPCSystem:
             "settings": settings | {"size": list(self.settings.size or ())},
             "faces": dict(self.pipeline.config["faces"]),
             "dtype": str(self.pipeline.unet.dtype).removeprefix("torch."),
-            "device": self.pipeline.device.type,
+            "device": chosen_device(self.choice.device).type,
             "weights": self.weights,
+        } | self._changes()
+
+    def _changes(self) -> dict[str, Any]:
+        """What hashes do not say of a base that is changed; nothing where it is not, as older folders have it."""
+        schedule, loras = self.pipeline.schedule, self.choice.changes.loras
+        found = {
+            "fast": schedule.name if schedule else None,
+            "memory": sorted(mode for mode in self.choice.memory if mode in SMALLER),
+            "loras": [[lora.path.name, lora.weight] for lora in loras],
         }
+        return {name: value for name, value in found.items() if value}
 
     def draw(self, cases: Sequence[Case], photos: Photos) -> Iterator[Drawn]:
         """See `draw.System`."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from diffpc.errors import DiffPCError, InputError, UsageError
 from diffpc.generate.prepare import prepared
-from diffpc.generate.request import Request, changes_of, check_options, checked_output, is_photo, output_paths
+from diffpc.generate.request import Request, check_options, checked_output, is_photo, output_paths
 from diffpc.generate.run import generate
 from diffpc.generate.session import Session
 from diffpc.records import append_line, read_lines
@@ -167,7 +167,7 @@ def _key(request: Request) -> str:
     """Of a request and the content of its files; the same request of the same files has the same key."""
     expression = request.expression
     named = [*request.reference, request.identity, request.target]
-    named += [lora.path for lora in changes_of(request).loras]
+    named += [lora.path for lora in request.changes.loras]
     named += [Path(expression)] if expression and is_photo(expression) else []
     digests = [sha256(path) for path in named if path]
     text = json.dumps([asdict(request), digests], sort_keys=True, default=str)

@@ -10,14 +10,14 @@ from typing import Any, cast
 
 from diffpc.distilled import SCHEDULES
 from diffpc.errors import InputError, UsageError
+from diffpc.external.digests import digest
 from diffpc.face3d.written import is_written
 from diffpc.generate.detail import NAMES, Detail, remaining
 from diffpc.generate.prepare import Job
-from diffpc.generate.request import Request, changes_of
+from diffpc.generate.request import Request
 from diffpc.memory import SMALLER
 from diffpc.pipeline import PortraitSettings
 from diffpc.provenance import Provenance, read_settings
-from diffpc.weights import sha256
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -54,8 +54,8 @@ def recorded(
         "base": _portable(asked.base),
         "unet": _portable(asked.unet),
         "vae": _portable(asked.vae),
-        "lora": [_mark(lora.path) for lora in changes_of(asked).loras],
-        "lora_weights": [lora.weight for lora in changes_of(asked).loras],
+        "lora": [_mark(lora.path) for lora in asked.changes.loras],
+        "lora_weights": [lora.weight for lora in asked.changes.loras],
         "fast": fast,
         "memory": sorted(mode for mode in asked.memory if mode in SMALLER),
         "steps": drawn.steps,
@@ -91,12 +91,12 @@ def replayed(request: Request) -> Replay:
             f"{path}: is frame {old['frame']} of a film, drawn before frames had their pose with them; "
             "run the film's command again"
         )
-    loras = [lora.path for lora in changes_of(request).loras]
+    loras = [lora.path for lora in request.changes.loras]
     pairs = [*zip(_given(request), _people(old), strict=False), *zip(loras, old["lora"], strict=False)]
     notes = [
         f"{given} is not the file {name} that {path} was made from"
-        for given, (name, digest) in pairs
-        if sha256(given) != digest
+        for given, (name, wanted) in pairs
+        if digest(given) != wanted
     ]
     new = replace(
         request,
@@ -169,7 +169,7 @@ def _plain(request: Request, old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mark(path: Path) -> list[str]:
-    return [path.name, sha256(path)]
+    return [path.name, digest(path)]
 
 
 def _portable(model: str | Path | None) -> str | None:
@@ -180,11 +180,11 @@ def _portable(model: str | Path | None) -> str | None:
 
 def _found(mark: list[str], option: str, png: Path) -> Path:
     """The file of that name and content, beside the PNG or in the current folder."""
-    name, digest = mark
+    name, wanted = mark
     here = [path for path in (png.parent / name, Path(name)) if path.is_file()]
     if not here:
         raise InputError(f"{png}: was made with {name}, which is not beside it or here; pass {option} {name}")
-    same = [path for path in here if sha256(path) == digest]
+    same = [path for path in here if digest(path) == wanted]
     if not same:
         raise InputError(f"{here[0]}: is not the file that {png} was made with; pass {option} to use another")
     return same[0]

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffpc.changes import Changes, parsed_lora
+from diffpc.changes import ModelOptions
 from diffpc.errors import InputError, UsageError
 
 MAX_SEED = 2**63 - 1
@@ -19,8 +19,8 @@ MAX_TRIES = 64
 
 
 @dataclass(frozen=True)
-class Request:
-    """A portrait of a person: photo + pose and expression + prompt -> PNG. None: not given."""
+class Wanted:
+    """Who, how and where to. None: not given."""
 
     reference: tuple[Path, ...] = ()
     """Photos of the person; several are averaged into one identity."""
@@ -40,19 +40,12 @@ class Request:
     """Everything that is not the face: clothes, light, place, style."""
     output: Path | None = None
     """The PNG to write; with --count, OUT-0.png, OUT-1.png ..."""
-    model: str | None = None
-    """tiny (bundled), a folder, an adapter's file, or OWNER/NAME on the Hugging Face hub."""
-    base: str | None = None
-    """SDXL checkpoint (folder or .safetensors file) to use the model's adapter on."""
-    unet: Path | None = None
-    """UNet that takes the place of the base's, as SDXL-Lightning's: a .safetensors file, or a folder."""
-    vae: Path | None = None
-    """The same for the VAE."""
-    lora: tuple[str, ...] = ()
-    """LoRA files for the base; FILE=0.8 takes less of one."""
-    fast: str | None = None
-    """Draw in few steps, as UNet, LoRA or base were distilled for: lightning, hyper, hyper-cfg or lcm. Files of the
-    published names say it themselves."""
+
+
+@dataclass(frozen=True)
+class Request(ModelOptions, Wanted):
+    """A portrait of a person: photo + pose and expression + prompt -> PNG. None: not given."""
+
     steps: int | None = None
     """Denoising steps."""
     guidance: float | None = None
@@ -76,12 +69,6 @@ class Request:
     """Which face of the reference, 0 the largest."""
     target_face: int | None = None
     """Which face of the target, 0 the largest."""
-    device: str | None = None
-    """cpu, cuda, cuda:N or mps."""
-    dtype: str | None = None
-    """float32, bfloat16 or float16."""
-    memory: tuple[str, ...] = ()
-    """Draw with less memory: tiling, fp8, and on a GPU one of model, group, sequential."""
     stages: Path | None = None
     """Folder for pictures of what each stage saw."""
     replay: Path | None = None
@@ -144,15 +131,6 @@ def check_options(request: Request) -> None:
     for message, present in faults.items():
         if present:
             raise UsageError(message)
-
-
-def changes_of(request: Request) -> Changes:
-    """What of the base a request replaces or changes.
-
-    Raises:
-        UsageError: for a LoRA's weight that is none.
-    """
-    return Changes(request.unet, request.vae, tuple(map(parsed_lora, request.lora)), fast=request.fast)
 
 
 def drawn_seeds(request: Request) -> int:

@@ -23,7 +23,7 @@ from diffpc.generate import stages
 from diffpc.generate.choose import best, scores
 from diffpc.generate.prepare import Job
 from diffpc.generate.replay import recorded
-from diffpc.generate.request import Request, changes_of, drawn_seeds, output_paths
+from diffpc.generate.request import Request, drawn_seeds, output_paths
 from diffpc.generate.session import Session, Sitter, found_in
 from diffpc.generate.stages import Seen
 from diffpc.images import write_png
@@ -224,7 +224,7 @@ def check_early(job: Job) -> None:
                 "are; leave one out"
             )
     check_modes(request.memory, device)
-    schedule = schedule_of(request.base, changes_of(request))
+    schedule = schedule_of(request.base, request.changes)
     if schedule:
         usual = {"steps": schedule.usual, "guidance": schedule.guidance[0]}
         asked = _asked(request, usual)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from diffpc.changes import ModelOptions
 from diffpc.generate.prepare import Job, Photo
-from diffpc.generate.request import Request, changes_of
+from diffpc.generate.request import Request
 from diffpc.generate.stages import Seen
 from diffpc.identity_file import is_encrypted, load_identity
-from diffpc.loading import BUNDLED, load_pipeline, model_hashes, model_place, place_of, weight_hashes
+from diffpc.loading import load_chosen, weights_of
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.portrait import Identity
 from diffpc.weights import sha256
@@ -52,15 +53,10 @@ class Session:
             UsageError: for an unknown name, device or type.
             InputError: for missing or broken files.
         """
-        changes = changes_of(request)
-        key = (request.model, request.base, request.device, request.dtype, request.memory, repr(changes))
+        key = tuple(getattr(request, option.name) for option in fields(ModelOptions))
         if self._model is None or self._model[0] != key:
             self._model, self._sitters = None, {}  # two models at a time may be more than the memory holds
-            name = request.model or BUNDLED
-            pipeline = load_pipeline(
-                name, request.base, request.device, request.dtype, changes, request.memory
-            )
-            self._model = key, Model(pipeline, model_weights(request))
+            self._model = key, Model(load_chosen(request), weights_of(request))
         return self._model[1]
 
     def sitter(self, job: Job) -> Sitter:
@@ -99,12 +95,3 @@ def found_in(photo: Photo, index: int | None, option: str, pipeline: DiffPCPipel
         InputError: if there is none, or several.
     """
     return Seen(photo.image, pipeline.eyes.face(photo.image, index, photo.label, option))
-
-
-def model_weights(request: Request) -> dict[str, str]:
-    """Hashes of all weight files; those that replace parts of the model, and LoRAs, under their own heading."""
-    changes, base = changes_of(request), place_of(request.base) if request.base else None
-    hashes = model_hashes(model_place(request.model or BUNDLED), base, changes)
-    for lora in changes.loras:
-        hashes |= {f"lora/{name}": value for name, value in weight_hashes(lora.path).items()}
-    return hashes

@@ -307,9 +307,9 @@ def _check_styles(settings: ModelSettings, changes: Changes) -> None:
 
 
 def _hashes(settings: ModelSettings) -> dict[str, str]:
-    """As `diffpc generate` records them."""
+    """As `diffpc generate` records them; LoRA files go by style."""
     base = place_of(settings.base) if settings.base else None
-    return model_hashes(model_place(settings.model), base, settings.changes)
+    return model_hashes(model_place(settings.model), base, replace(settings.changes, loras=()))
 
 
 Make = Callable[[], Painter]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from diffpc.changes import Lora
 from diffpc.errors import UsageError
+from diffpc.external.digests import digest
 from diffpc.loras import activate, adapter_names
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.serve.request import Mark
-from diffpc.weights import sha256
 
 _NAME = re.compile(r"\w[\w -]{0,39}")
 
@@ -47,7 +47,7 @@ def marks_of(files: Iterable[Path]) -> tuple[Mark, ...]:
     Raises:
         InputError: if a file cannot be read.
     """
-    return tuple((path.name, sha256(path)) for path in files)
+    return tuple((path.name, digest(path)) for path in files)
 
 
 class Wardrobe:

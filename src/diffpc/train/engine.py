@@ -19,6 +19,7 @@ from diffpc.train.settings import EngineSettings
 
 SHARDED = (
     "BasicTransformerBlock",
+    "JointTransformerBlock",
     "ResnetBlock2D",
     "TransformerDecoderLayer",
     "IDInjector",

@@ -214,7 +214,7 @@ def test_an_order_needs_a_person(look: Look) -> None:
         ordered(empty, empty.sliders, look, prompt="a portrait")
 
 
-def png_of(digest: str, **changes: object) -> bytes:
+def png_of(digest: str, weights: dict[str, str] | None = None, **changes: object) -> bytes:
     """A PNG with a record as the service writes it."""
     record = {
         "reference": [["me.jpg", digest]],
@@ -227,7 +227,7 @@ def png_of(digest: str, **changes: object) -> bytes:
         "strength": 0.5,
         **changes,
     }
-    provenance = Provenance("0.1.0", "a clown", 7, record, {})
+    provenance = Provenance("0.1.0", "a clown", 7, record, weights or {})
     return encode_png(np.zeros((64, 64, 3), np.uint8), png_metadata(provenance))
 
 
@@ -265,6 +265,39 @@ def test_a_replay_finds_the_style_of_its_lora_files() -> None:
     assert found(wood)[0] is None and "drawn with wood.safetensors, which is no style here" in found(wood)[1]
     assert "drawn with no LoRA" in found()[1]
     assert "look different. A PNG names" in replaying.said("old.png", ["me.jpg under “Who”"], found()[1])
+
+
+WEIGHTS = {"unet/u.safetensors": "1", "vae/v.safetensors": "2", "id_ctrl/c.safetensors": "3"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "record", "sentence"),
+    [
+        ({}, {}, ""),  # nothing recorded
+        (WEIGHTS | {"lora/l": "9"}, {"fast": None, "memory": []}, ""),
+        ({"base/unet/other": "1", "vae/v": "2", "id_ctrl/c": "3"}, {}, ""),  # the same content by other names
+        (WEIGHTS | {"unet/u.safetensors": "5"}, {}, "the UNet"),
+        (WEIGHTS | {"vae/v.safetensors": "5"}, {"fast": "lcm"}, "the VAE, --fast (lcm there, none here)"),
+        (
+            WEIGHTS | {"id_ctrl/c.safetensors": "5"},
+            {"memory": ["tiling", "fp8"]},
+            "the rest of the weights, --memory (fp8 tiling there, none here)",
+        ),
+    ],
+)
+def test_a_replay_says_what_draws_otherwise_here(
+    weights: dict[str, str], record: dict[str, object], sentence: str
+) -> None:
+    making = Making("tiny", None, "cpu", "float32", WEIGHTS, (), {})
+    again = replaying.read(png_of("1" * 64, weights, **record), "old.png")
+    wanted = f" Not the same here: {sentence}; the portrait will look different." if sentence else ""
+    assert replaying.differing(again, making) == wanted
+
+
+@pytest.mark.parametrize("record", [{"fast": "warp"}, {"fast": 7}, {"memory": ["<b>"]}, {"memory": [[]]}])
+def test_ways_of_drawing_that_do_not_exist_are_refused(record: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="not usable"):
+        replaying.read(png_of("1" * 64, **record), "old.png")
 
 
 def test_replayed_scores_are_asked_for_again(sitting: Sitting, look: Look) -> None:

@@ -3,19 +3,19 @@
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin, SD3Transformer2DModel
+from diffusers import SD3Transformer2DModel
 from diffusers.configuration_utils import register_to_config
-from diffusers.utils.accelerate_utils import apply_forward_hook
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffpc.diffusion.conditioned import Conditioned, copied, zeroed
 from diffpc.errors import UsageError
 
 COPIED = ("pos_embed", "time_text_embed", "transformer_blocks")
 """The parts that ID-Ctrl has in common with the transformer, under the transformer's names."""
 
 
-class FlowIDCtrl(ModelMixin, ConfigMixin):
+class FlowIDCtrl(Conditioned):
     """(z_t, t, z_3d, F'_id) -> c_id: the image tokens behind each copied block, as feature maps.
 
     Identity tokens stand in the joint attention where the transformer has its embedded text, or behind the text.
@@ -42,9 +42,7 @@ class FlowIDCtrl(ModelMixin, ConfigMixin):
         for name in (*COPIED, "context_embedder") if beside_text else COPIED:
             setattr(self, name, getattr(donor, name))
         patch, channels = donor.config["patch_size"], donor.config["in_channels"] * (2 if skin else 1)
-        self.condition_in = nn.Conv2d(channels, donor.inner_dim, patch, stride=patch)
-        for parameter in self.condition_in.parameters():
-            nn.init.zeros_(parameter)
+        self.condition_in = zeroed(nn.Conv2d(channels, donor.inner_dim, patch, stride=patch))
         last = self.transformer_blocks[-1].attn
         for unread in filter(None, (last.add_q_proj, last.norm_added_q)):
             unread.requires_grad_(False)  # the tokens' questions, which the library asks all the same
@@ -71,30 +69,10 @@ class FlowIDCtrl(ModelMixin, ConfigMixin):
         Raises:
             UsageError: for none, or more than there are places to inject what they say: one less than its blocks.
         """
-        here = torch.empty(0).device
-        with torch.device("meta"):  # neither memory nor time for random weights
-            control = cls(blocks=_first_blocks(transformer, layers), skin=skin, beside_text=beside_text)
-            nn.Module.to(control, dtype=transformer.dtype)
-        if here.type == "meta":
-            return control
-        control.to_empty(device=transformer.device)
-        zeros = {name: torch.zeros_like(value) for name, value in control.condition_in.named_parameters()}
-        zeros = {f"condition_in.{name}": value for name, value in zeros.items()}
-        control.load_state_dict(_fitting(transformer.state_dict(), control.state_dict()) | zeros)
-        return control
-
-    @apply_forward_hook  # offloaded networks come to the device on `forward`; this comes before it
-    def embed_condition(
-        self, z_3d: Float[Tensor, "B C H W"], z_skin: Float[Tensor, "B C H W"] | None = None
-    ) -> Float[Tensor, "B D h w"]:
-        """The VAE's latents of I_3d and I_skin as an addition to the embedded patches, one place per patch.
-
-        Built with skin, None and zeros mean that no skin is known; built without it, z_skin is not looked at.
-        """
-        if not self.config["skin"]:
-            return self.condition_in(z_3d)
-        return self.condition_in(
-            torch.cat([z_3d, torch.zeros_like(z_3d) if z_skin is None else z_skin], dim=1)
+        return copied(
+            lambda: cls(blocks=_first_blocks(transformer, layers), skin=skin, beside_text=beside_text),
+            transformer,
+            lambda control: _fitting(transformer.state_dict(), control.state_dict()),
         )
 
     def forward(

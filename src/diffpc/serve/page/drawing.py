@@ -112,8 +112,9 @@ class Drawing:
             sitting, sliders, missing = replaying.returned(again, posing.given(values)[0], posing.look)
         except DiffPCError as error:
             return {parts.replay_note: show.note(str(error))}
-        style, remark = replaying.styled(again, posing.studio.painter.making)
-        note = replaying.said(upload.name, missing, remark)
+        making = posing.studio.painter.making
+        style, remark = replaying.styled(again, making)
+        note = replaying.said(upload.name, missing, remark + replaying.differing(again, making))
         plain = {getattr(parts, name): value for name, value in again.plain.items()}
         plain[parts.style] = style or NO_STYLE
         return posing.shown(sitting, sliders) | plain | {parts.replay_note: show.note(note, "done")}

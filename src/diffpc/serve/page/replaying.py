@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from io import BytesIO
 from typing import Any, TypeAlias, cast
 
+from diffpc.distilled import SCHEDULES
 from diffpc.errors import InputError
 from diffpc.face3d.predict import Placement
 from diffpc.face3d.presets import EXPRESSIONS
 from diffpc.face3d.written import is_written, read_written
+from diffpc.memory import SMALLER
 from diffpc.provenance import settings_in
 from diffpc.serve.note import Making
 from diffpc.serve.page.controls import ExpressionSliders, PoseSliders, within
@@ -26,6 +28,9 @@ from diffpc.serve.page.sitting import (
     with_references,
     with_source,
 )
+
+_HEADINGS = {"unet": "the UNet", "vae": "the VAE"}
+"""Folder of a weight file's name -> the part that it is of."""
 
 Sliders: TypeAlias = tuple[PoseSliders, ExpressionSliders]
 
@@ -59,6 +64,12 @@ class Again:
     """Expression and pose in numbers, as `face3d.written` has them."""
     identity: Mark | None = None
     """An identity file, instead of references."""
+    weights: dict[str, str] = field(default_factory=dict[str, str])
+    """The weight files that drew it, LoRA files too: name -> sha256."""
+    fast: str | None = None
+    """Of `distilled.SCHEDULES`."""
+    memory: tuple[str, ...] = ()
+    """Of `memory.SMALLER`."""
 
 
 def read(data: bytes, name: str) -> Again:
@@ -87,6 +98,9 @@ def read(data: bytes, name: str) -> Again:
             params=_params(old.get("params")),
             identity=_mark(old["identity"]) if old.get("identity") else None,
             lora=tuple(_mark(one) for one in old.get("lora", [])),
+            weights=source.weights,
+            fast=_one_of(SCHEDULES, old["fast"]) if old.get("fast") else None,
+            memory=tuple(_one_of(SMALLER, mode) for mode in old.get("memory", [])),
             scores={str(key): _float(value) for key, value in dict(old.get("scores", {})).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -134,13 +148,39 @@ def styled(again: Again, making: Making) -> tuple[str | None, str]:
     return None, f" It was drawn with {files}, which is no style here: the portrait will look different."
 
 
+def differing(again: Again, making: Making) -> str:
+    """A sentence on what else draws here than drew a record's portrait; none where it is the same, or not recorded.
+
+    What is in a file counts, not its name. LoRA files are in `styled`.
+    """
+    drew, draws = _by_part(again.weights), _by_part(making.hashes)
+    other = [part for part in drew if drew[part] != draws[part]] if again.weights else []
+    for option, there, here in (
+        ("--fast", again.fast, making.fast),
+        ("--memory", " ".join(sorted(again.memory)), " ".join(sorted(making.memory))),
+    ):
+        if (there or None) != (here or None):
+            other.append(f"{option} ({there or 'none'} there, {here or 'none'} here)")
+    return f" Not the same here: {', '.join(other)}; the portrait will look different." if other else ""
+
+
+def _by_part(weights: Mapping[str, str]) -> dict[str, list[str]]:
+    """Weight file -> sha256 as hashes of each part."""
+    found: dict[str, list[str]] = {"the UNet": [], "the VAE": [], "the rest of the weights": []}
+    for name, digest in weights.items():
+        heading = name.removeprefix("base/").partition("/")[0]
+        if heading != "lora":
+            found[_HEADINGS.get(heading, "the rest of the weights")].append(digest)
+    return {part: sorted(digests) for part, digests in found.items()}
+
+
 def said(name: str, missing: Sequence[str], remark: str = "") -> str:
     """What a visitor reads after a replay.
 
     Args:
         name: of the PNG.
         missing: photos that must be given.
-        remark: from `styled`.
+        remark: from `styled` and `differing`.
     """
     text = f"The settings of {name} are back in the controls.{remark}"
     if not missing:
@@ -205,6 +245,12 @@ def _params(value: object) -> dict[str, Any] | None:
     if value is not None and not is_written(value):
         raise ValueError("a 3D face of another form")
     return cast("dict[str, Any] | None", value)
+
+
+def _one_of(known: Collection[str], value: object) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise ValueError("a way of drawing that is unknown")
+    return value
 
 
 def _mark(value: object, face: object = None) -> Mark:
