@@ -1,32 +1,39 @@
-"""How soon `diffpc serve` answers a person: the first portrait after the command, and the live 3D face.
+"""How soon `diffpc serve` answers a person: first portrait and page after the command, and the live 3D face.
 
     python -m benchmarks.studio --output benchmarks/results/studio-tiny-cpu.json
 
 Each start is a service of its own. A portrait is asked for as soon as the port answers, and counts when its PNG is
-here. A frame of the 3D face counts from the slider's event in Chromium until the picture on the page is another.
+here; the page when it answers, which it does after the model is loaded. A frame of the 3D face counts from the
+slider's event in Chromium until the picture on the page is another.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
+
+from diffpc.bench.device import describe
+from diffpc.bench.figures import figure, write_json
 
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 OPTIONS = '{"consent": true, "prompt": "a portrait photo, a blue background", "pose": {"yaw": 20}}'
+
+STAGES = ("port", "loaded", "portrait", "page")
+"""What is reached; the page may be there before the portrait."""
 
 MOVED = """([value]) => new Promise(done => {
     const slider = document.querySelector("#slider-yaw input[type=range]");
@@ -58,16 +65,23 @@ def serving() -> Generator[str]:
 
 
 def first_portrait() -> dict[str, float]:
-    """Seconds from the command until the port answers, until the model is loaded, until the first PNG is here."""
+    """Seconds from the command until the port answers, the model is loaded, the first PNG and the page are here."""
     started = time.perf_counter()
     found: dict[str, float] = {}
 
     def reached(stage: str) -> None:
         found[stage] = round(time.perf_counter() - started, 2)
 
+    def page(address: str) -> None:
+        with httpx.Client(base_url=address, timeout=120.0) as http:
+            answers_at(http, "/")
+        reached("page")
+
     with serving() as address, httpx.Client(base_url=address, timeout=120.0) as http:
         answers_at(http, "/healthz")
         reached("port")
+        visitor = threading.Thread(target=page, args=(address,))
+        visitor.start()
         job = http.post("/v1/portraits", data={"options": OPTIONS}, files={"references": PHOTO.read_bytes()})
         place = job.raise_for_status().json()["status"]
         answers_at(http, "/readyz")
@@ -77,6 +91,7 @@ def first_portrait() -> dict[str, float]:
         assert status["state"] == "done", status
         assert http.get(status["portraits"][0]["url"]).content.startswith(b"\x89PNG")
         reached("portrait")
+        visitor.join()
     return found
 
 
@@ -111,29 +126,18 @@ def live_face(moves: int) -> list[float]:
     return found
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest."""
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return {
-        "median": round(statistics.median(ordered), 2),
-        "p95": round(ordered[round(0.95 * last)], 2),
-        "max": round(ordered[last], 2),
-    }
-
-
 def measured(starts: int, moves: int) -> dict[str, Any]:
     """All figures; the first start warms the file cache and is not counted."""
     begun = [first_portrait() for _ in range(starts + 1)][1:]
     frames = live_face(moves)
     return {
-        "starts": starts,
+        "machine": asdict(describe(torch.device("cpu"))),
+        "cores": os.cpu_count(),
+        "load_at_the_end": round(os.getloadavg()[0], 1),
         "seconds_from_the_command": {
-            stage: spread([one[stage] for one in begun]) for stage in ("port", "loaded", "portrait")
+            stage: asdict(figure([one[stage] for one in begun])) for stage in STAGES
         },
-        "moves": moves,
-        "milliseconds_of_a_frame": spread(frames),
-        "machine": f"CPU, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
+        "milliseconds_of_a_frame": asdict(figure([round(frame, 1) for frame in frames])),
     }
 
 
@@ -146,9 +150,7 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=100, help="moves of the slider")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    figures = json.dumps(measured(given.starts, given.moves), indent=2)
-    given.output.write_text(figures + "\n", encoding="utf-8")
+    write_json(given.output, measured(given.starts, given.moves))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
 
 # From the ground floor up. A room imports itself and what is below; two rooms of one floor never import each
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
-GROUND = {"types", "settings", "presets", "errors", "backends", "photos"}
+GROUND = {"types", "settings", "presets", "errors", "backends", "photos", "imports"}
 GROUND |= {"files", "images", "tensors", "weights", "provenance", "records", "sealed", "libraries"}
 GROUND |= {"changes", "distilled", "networks"}
 FLOORS = (

@@ -1,4 +1,4 @@
-"""A file or folder is written whole or not at all."""
+"""The package's own files are found; a file or folder is written whole or not at all."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffpc.errors import InputError
-from diffpc.files import atomic_path, atomic_write
+from diffpc.files import asset, atomic_path, atomic_write
 
 
 def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
@@ -87,3 +87,9 @@ def test_a_folder_replaces_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"), atomic_path(path) as temporary:
         temporary.mkdir()
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["no_such_asset", "../errors.py", "/etc/hostname"])
+def test_absent_asset(name: str) -> None:
+    with pytest.raises(InputError, match="not among the files shipped with diffpc"):
+        asset(name)

@@ -115,9 +115,3 @@ def test_broken_config(saved: Path, text: str) -> None:
     saved.with_name("config.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=r"config\.json: is not"):
         weights.load_config(saved.parent)
-
-
-@pytest.mark.parametrize("name", ["no_such_asset", "../errors.py", "/etc/hostname"])
-def test_absent_asset(name: str) -> None:
-    with pytest.raises(InputError, match="not among the files shipped with diffpc"):
-        weights.asset(name)

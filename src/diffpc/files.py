@@ -1,14 +1,34 @@
-"""Writing a file or folder whole or not at all."""
+"""Where the package's own files are; writing a file or folder whole or not at all."""
 
 import os
 import secrets
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import BinaryIO
 
 from diffpc.errors import InputError
+
+
+def asset(name: str) -> Path:
+    """Return the path of a file or folder shipped inside the package.
+
+    Args:
+        name: relative to `diffpc/assets`, with forward slashes ("predictor/model.safetensors").
+
+    Raises:
+        InputError: if the package does not ship it; the message lists what it ships.
+    """
+    root = Path(str(files("diffpc") / "assets")).resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root) or not path.exists():
+        shipped = ", ".join(sorted(entry.name for entry in root.iterdir())) if root.is_dir() else ""
+        raise InputError(
+            f"{name}: not among the files shipped with diffpc ({shipped or 'none'}); reinstall diffpc"
+        )
+    return path
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from diffpc.errors import InputError
+from diffpc.files import asset as asset
 from diffpc.files import atomic_write
 
 WEIGHTS_NAME = "model.safetensors"
@@ -25,25 +25,6 @@ MAPPED = 256 * 2**20
 _REMEDY = "download or copy it again"
 _LISTED = 3
 """How many keys an error message names: it is to stay one readable line."""
-
-
-def asset(name: str) -> Path:
-    """Return the path of a file or folder shipped inside the package.
-
-    Args:
-        name: relative to `diffpc/assets`, with forward slashes ("predictor/model.safetensors").
-
-    Raises:
-        InputError: if the package does not ship it; the message lists what it ships.
-    """
-    root = Path(str(files("diffpc") / "assets")).resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root) or not path.exists():
-        shipped = ", ".join(sorted(entry.name for entry in root.iterdir())) if root.is_dir() else ""
-        raise InputError(
-            f"{name}: not among the files shipped with diffpc ({shipped or 'none'}); reinstall diffpc"
-        )
-    return path
 
 
 def sha256(path: Path | str) -> str:

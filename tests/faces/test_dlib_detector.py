@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from diffpc.faces.align import transform_points
+from diffpc.faces.assets import frontal_face_detector
 from diffpc.faces.views import rotated_view, scaled_view
 
 # this face's eyes and nose, read off the photo by eye
@@ -12,6 +13,12 @@ EYES_AND_NOSE = np.array([[204.0, 102.0], [247.0, 104.0], [224.0, 134.0]])
 def eyes_and_nose(face):
     points = face.landmarks
     return np.stack([points[2:4].mean(0), points[0:2].mean(0), points[4]])
+
+
+def test_the_shipped_detector_is_dlibs_own(tmp_path):
+    dlib = pytest.importorskip("dlib")
+    dlib.get_frontal_face_detector().save(str(tmp_path / "own.svm"))
+    assert frontal_face_detector().read_bytes() == (tmp_path / "own.svm").read_bytes()
 
 
 def test_the_astronaut_is_found(detector, astronaut):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diffpc.cli.options import option, options_of, part
 from diffpc.cli.output import Output, hush
 from diffpc.cli.passphrase import known_passphrase
+from diffpc.imports import kept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,8 +98,9 @@ def run(arguments: Sequence[str]) -> int:
         notes += replay.notes
     job = prepared(request, detail)
     _hush(output)
-    from diffpc.generate.run import generate
-    from diffpc.generate.session import Session
+    with kept("torch"):
+        from diffpc.generate.run import generate
+        from diffpc.generate.session import Session
 
     outcome = generate(job, not (output.quiet or output.json), Session(known_passphrase))
     if weights and weights != outcome.weights:
@@ -109,8 +111,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run_batch(jobs: Path, request: Request, output: Output) -> int:
     _hush(output)
-    from diffpc.generate.batch import Result, run_batch
-    from diffpc.generate.session import Session
+    with kept("torch"):
+        from diffpc.generate.batch import Result, run_batch
+        from diffpc.generate.session import Session
 
     def tell(result: Result) -> None:
         if output.json:
@@ -130,8 +133,9 @@ def _run_film(request: Request, series: Series, output: Output) -> int:
     _hush(output)
     from tqdm import tqdm
 
-    from diffpc.generate.sequence import draw_film
-    from diffpc.generate.session import Session
+    with kept("torch"):
+        from diffpc.generate.sequence import draw_film
+        from diffpc.generate.session import Session
 
     def bar(numbers: Iterable[Any], name: str) -> Iterable[Any]:
         return tqdm(numbers, desc=name, disable=True if output.quiet or output.json else None, leave=False)

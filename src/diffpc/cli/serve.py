@@ -11,6 +11,7 @@ from typing import Any
 from diffpc.backends import require
 from diffpc.cli.options import options_of
 from diffpc.cli.output import hush
+from diffpc.imports import kept
 
 CONSENT = (
     "Use photos of people only with their consent, and do not pass portraits off as photographs; "
@@ -23,9 +24,10 @@ def run(arguments: Sequence[str]) -> int:
     options = _parsed(arguments)
     hush()
     require("fastapi", "serve")
-    from diffpc.serve.run import run as serve
-
     print(f"diffpc: {CONSENT}", file=sys.stderr)
+    with kept("torch"):
+        from diffpc.serve.run import run as serve
+
     serve(_settings(options), _say)
     return 0
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from diffpc.errors import UsageError
 from diffpc.faces.align import Matrix, invert, transform_points, warp
-from diffpc.faces.assets import dlib_model
+from diffpc.faces.assets import dlib_model, frontal_face_detector
 from diffpc.faces.detect import largest_first
 from diffpc.faces.views import View, bounding_box, compose, rotated_view, scaled_view
 from diffpc.types import Face, Image
@@ -60,9 +60,9 @@ class DlibDetector:
         "dlib's HOG and convolutional detectors upright, HOG on copies turned by 90, 180, 270 and ±35 degrees"
     )
 
-    def __init__(self, dlib: ModuleType, cnn_file: Path, landmark_file: Path) -> None:
+    def __init__(self, dlib: ModuleType, hog_file: Path, cnn_file: Path, landmark_file: Path) -> None:
         self._dlib = dlib
-        self._hog = dlib.get_frontal_face_detector()
+        self._hog = dlib.fhog_object_detector(str(hog_file))
         self._cnn_file = cnn_file
         self._cnn: Any = None
         self._predictor = dlib.shape_predictor(str(landmark_file))
@@ -121,7 +121,7 @@ def dlib_detector() -> DlibDetector:
         dlib = import_module("dlib")
     except ImportError as error:  # a core dependency, so no extra of ours installs it
         raise UsageError("dlib is not installed; run: pip install 'dlib-bin>=20.0'") from error
-    return DlibDetector(dlib, dlib_model(_CNN_FILE), dlib_model(_LANDMARK_FILE))
+    return DlibDetector(dlib, frontal_face_detector(), dlib_model(_CNN_FILE), dlib_model(_LANDMARK_FILE))
 
 
 def _scale_to(image: Image, pixels: int, largest: float) -> float:

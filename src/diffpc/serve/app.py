@@ -12,12 +12,15 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from diffpc.errors import DiffPCError
+from diffpc.imports import kept
 from diffpc.serve.api import add_api
+from diffpc.serve.arriving import Arriving
 from diffpc.serve.guard import OPEN, ApiKeys, Guard
 from diffpc.serve.studio import Studio
 
 PAGE = "diffpc.serve.web"
-"""Its `mount(app, studio)` puts the page at /."""
+"""Its `mount(app, studio)` puts the page at the root of an app."""
 
 CONSENT = (
     "Use photos of people only with their consent, and do not pass portraits off as photographs; "
@@ -43,15 +46,18 @@ def make_app(studio: Studio, access: Access | None = None, page: bool = False) -
     Args:
         studio: started by the caller.
         access: who may use it.
-        page: mount the page where it is installed.
+        page: put the page at /, where it is installed. It is made once the model is loaded: until then the two
+            would take turns, and the first portrait would wait for both.
     """
     access = access or Access()
+    arriving = _arriving(studio) if page and page_installed() else None
     app = FastAPI(
         title="Diff-PC",
         version=version("diffpc"),
         description=f"Portraits that keep a person's identity and obey a 3D face and a text. {CONSENT}",
-        docs_url=None if page_installed() and page else "/docs",
+        docs_url=None if arriving else "/docs",
         redoc_url=None,
+        lifespan=arriving.lifespan if arriving else None,
     )
     add_api(app, studio)
     guarded = ("/v1/", "/metrics", "/openapi.json", *OPEN)
@@ -64,9 +70,26 @@ def make_app(studio: Studio, access: Access | None = None, page: bool = False) -
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(access.hosts), www_redirect=False)
-    if page and page_installed():
-        mounted = import_module(PAGE).mount(app, studio)
-        return app if mounted is None else mounted
+    if arriving:
+        app.mount("/", arriving)  # after all other routes
+    return app
+
+
+def _arriving(studio: Studio) -> Arriving:
+    def loaded() -> bool:
+        try:
+            return studio.ready()
+        except DiffPCError:
+            return False  # the service ends, and says why
+
+    return Arriving(lambda: page_over(studio), loaded)
+
+
+def page_over(studio: Studio) -> FastAPI:
+    """The page as an app of its own; it and its package take seconds."""
+    app = FastAPI(openapi_url=None)
+    with kept("gradio"):
+        import_module(PAGE).mount(app, studio)
     return app
 
 

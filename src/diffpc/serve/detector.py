@@ -7,14 +7,13 @@ once; a fault in native code on an odd photo ends the child and not the service.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from diffpc.errors import InputError
 from diffpc.eyes import Eyes
-from diffpc.serve.detector_child import find, prepare
+from diffpc.serve.detector_child import find, prepare, tried
 from diffpc.types import Face, Image
 
 ISOLATED = frozenset({"dlib"})
@@ -24,11 +23,20 @@ ISOLATED = frozenset({"dlib"})
 class ProcessDetector:
     """A `FaceDetector` that asks a child process."""
 
-    def __init__(self, name: str, tried: str) -> None:
-        self.tried = tried
+    def __init__(self, name: str) -> None:
+        """The child begins to load at once; see `wait`."""
+        self.tried = ""
         self._name = name
         self._lock = threading.Lock()
         self._pool = _pool(name)
+
+    def wait(self) -> None:
+        """Wait until the child has loaded the detector.
+
+        Raises:
+            DiffPCError: if it cannot.
+        """
+        self.tried = self._pool.submit(tried).result()
 
     def __call__(self, image: Image) -> tuple[Face, ...]:
         """See `FaceDetector`.
@@ -52,15 +60,27 @@ class ProcessDetector:
         self._pool.shutdown(cancel_futures=True)
 
 
-def isolate(eyes: Eyes) -> Callable[[], None]:
-    """Load everything that looks at photos, the detector in a child where it needs one; returns what ends it."""
+def isolated(name: str) -> ProcessDetector | None:
+    """The detector of that name in a child, if it needs one; it loads while the caller does other things."""
+    return ProcessDetector(name) if name in ISOLATED else None
+
+
+def complete(eyes: Eyes, child: ProcessDetector | None) -> None:
+    """Load everything that looks at photos.
+
+    Args:
+        eyes: a model's.
+        child: from `isolated`, for their detector.
+
+    Raises:
+        DiffPCError: if a part cannot be loaded.
+    """
     _ = (eyes.tools, eyes.predictor, eyes.model)
-    if eyes.settings.detector not in ISOLATED:
+    if child is None:
         _ = eyes.detector
-        return lambda: None
-    child = ProcessDetector(eyes.settings.detector, eyes.detector.tried)
+        return
     eyes.detector = child
-    return child.close
+    child.wait()
 
 
 def _pool(name: str) -> ProcessPoolExecutor:

@@ -7,10 +7,11 @@ import signal
 import threading
 from multiprocessing import parent_process
 
+from diffpc.errors import DiffPCError
 from diffpc.faces.detect import FaceDetector, load_detector
 from diffpc.types import Face, Image
 
-_LOADED: list[FaceDetector] = []
+_LOADED: list[FaceDetector | DiffPCError] = []
 
 
 def prepare(name: str) -> None:
@@ -19,12 +20,27 @@ def prepare(name: str) -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; the service ends its child itself
     threading.Thread(target=_end_with_the_service, daemon=True).start()
-    _LOADED.append(load_detector(name))
+    try:
+        _LOADED.append(load_detector(name))
+    except DiffPCError as error:  # an initialiser that raises would only break the pool
+        _LOADED.append(error)
 
 
 def find(image: Image) -> tuple[Face, ...]:
     """See `FaceDetector`."""
-    return _LOADED[0](image)
+    return _loaded()(image)
+
+
+def tried() -> str:
+    """See `FaceDetector`."""
+    return _loaded().tried
+
+
+def _loaded() -> FaceDetector:
+    detector = _LOADED[0]
+    if isinstance(detector, DiffPCError):
+        raise detector
+    return detector
 
 
 def _end_with_the_service() -> None:

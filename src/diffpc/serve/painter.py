@@ -17,6 +17,7 @@ from diffpc.eyes import Eyes
 from diffpc.loading import (
     BUNDLED,
     chosen_device,
+    load_eyes,
     load_pipeline,
     model_hashes,
     model_place,
@@ -26,7 +27,7 @@ from diffpc.loading import (
 from diffpc.memory import SMALLER
 from diffpc.pipeline import DiffPCPipeline, Identity, PortraitSet, PortraitSettings
 from diffpc.serve.batch import Sitter, draw_together
-from diffpc.serve.detector import isolate
+from diffpc.serve.detector import complete, isolated
 from diffpc.serve.jobs import Result, Step
 from diffpc.serve.note import Making, signed
 from diffpc.serve.request import Cancelled, PortraitRequest, drawing
@@ -148,6 +149,7 @@ class LocalPainter:
             torch.set_num_threads(settings.threads)
         changes = settings.changes
         _check_styles(settings, changes)
+        self._detector = isolated(load_eyes(settings.model).settings.detector)
         self.pipeline: DiffPCPipeline = load_pipeline(
             settings.model, settings.base, settings.device, settings.dtype, changes, settings.memory
         )
@@ -170,7 +172,7 @@ class LocalPainter:
         self._safety: Safety = load_safety(
             settings.safety, max(self.pipeline.default_size), chosen_device(settings.device)
         )
-        self._close_detector = isolate(self.pipeline.eyes)
+        complete(self.pipeline.eyes, self._detector)
 
     @property
     def eyes(self) -> Eyes:
@@ -194,7 +196,8 @@ class LocalPainter:
 
     def close(self) -> None:
         """See `Painter`."""
-        self._close_detector()
+        if self._detector is not None:
+            self._detector.close()
 
     def draw(self, group: Sequence[PortraitRequest], watcher: Watcher) -> list[Outcome]:
         """See `Painter`. A request alone is drawn as `diffpc generate` does, bit for bit."""

@@ -18,7 +18,7 @@ from typing import Any
 from diffpc.backends import require
 from diffpc.errors import DiffPCError, InputError
 from diffpc.eyes import Eyes
-from diffpc.serve.detector import isolate
+from diffpc.serve.detector import complete, isolated
 from diffpc.serve.jobs import Step
 from diffpc.serve.note import Making
 from diffpc.serve.painter import LocalPainter, ModelSettings, Outcome, Watcher
@@ -141,7 +141,8 @@ class RayPainter:
             ) from error
         self._model = found
         self._eyes = Eyes(from_dict(FaceSettings, found.faces, "faces"))
-        self._close_detector = isolate(self._eyes)
+        self._detector = isolated(self._eyes.settings.detector)
+        complete(self._eyes, self._detector)
 
     @property
     def eyes(self) -> Eyes:
@@ -182,7 +183,8 @@ class RayPainter:
 
     def close(self) -> None:
         """See `Painter`; an embedded Ray ends."""
-        self._close_detector()
+        if self._detector is not None:
+            self._detector.close()
         self._serve.delete(APPLICATION)
         self._ray.shutdown()
         self._root.shutdown()

@@ -2,11 +2,13 @@
 
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PILImage
 
 from diffpc.face3d.light import LightFaceModel, load_light_model
+from diffpc.face3d.predict import render_condition
 from diffpc.serve.page.canvas import HEIGHT, drawn, jpeg, paper
 from diffpc.serve.page.controls import PoseSliders, posed_by
 
@@ -35,6 +37,24 @@ def test_the_face_stands_where_the_sliders_say(model: LightFaceModel) -> None:
 def test_a_turned_face_is_another_picture(model: LightFaceModel) -> None:
     frontal, turned = (drawn(posed_by(PoseSliders(yaw=yaw), model), model, VIEW) for yaw in (0.0, 30.0))
     assert np.abs(frontal.astype(int) - turned).mean() > 3
+
+
+@pytest.mark.parametrize("yaw", [0.0, 35.0])
+def test_the_face_is_the_render_though_it_is_shaded_coarsely(model: LightFaceModel, yaw: float) -> None:
+    params = posed_by(PoseSliders(yaw=yaw), model)
+    render = render_condition(params, model, HEIGHT, HEIGHT, VIEW).numpy()
+    picture = drawn(params, model, VIEW)
+    seen, found = render > 0, covered(picture)
+    assert (seen & found).sum() / (seen | found).sum() > 0.96
+    # The clay brightens with the render; the mesh's lines blur both alike.
+    inside = cv2.erode((seen & found).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    bright = cv2.blur(picture.astype(np.float32).mean(axis=2), (9, 9))[inside]
+    assert np.corrcoef(bright, cv2.blur(render, (9, 9))[inside])[0, 1] > 0.9
+
+
+def test_a_face_beyond_the_canvas_leaves_it_empty(model: LightFaceModel) -> None:
+    picture = drawn(posed_by(PoseSliders(), model), model, (3000.0, 0.0, 1024.0, 1024.0))
+    assert np.array_equal(picture, paper(HEIGHT))
 
 
 def test_the_photo_below_is_faded(model: LightFaceModel) -> None:
