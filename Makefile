@@ -36,7 +36,7 @@ demo: $(STAMP)
 		--prompt "a portrait photo, a blue background" --seed 1 --output demo/portrait.png --stages demo/stages
 
 test: $(STAMP)-test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)-check
 	$(BIN)/ruff check

@@ -1,6 +1,8 @@
 """What every test shares. The import hook comes first: it checks only modules imported after it."""
 
 import os
+from collections.abc import Iterator
+from functools import cache
 
 from jaxtyping import install_import_hook
 
@@ -18,6 +20,18 @@ from diffpc.types import Image  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
+LONGEST = (
+    "tests/curate/test_run.py",
+    "tests/serve/page/test_browser.py",
+    "tests/train/test_export.py",
+    "tests/train/test_run.py",
+    "tests/serve/test_ray_painter.py",
+    "tests/train/test_loop.py",
+    "tests/evaluate/test_ablation.py",
+    "tests/serve/test_cli.py",
+)
+"""They come first: of several workers, none may be left with one of these when the others have nothing to do."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-size", action="store_true", help="also run the tests that need SDXL's full size")
@@ -28,12 +42,30 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _turn(item.nodeid.partition("::")[0]))
     if config.getoption("--full-size"):
         return
     skip = pytest.mark.skip(reason="needs the memory for SDXL at full size; opt in with --full-size")
     for item in items:
         if "full_size" in item.keywords:
             item.add_marker(skip)
+
+
+def _turn(file: str) -> int:
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """dlib's files are the same for every model of a test, and reading one under the checks of types takes a second."""
+    import dlib
+
+    from diffpc.faces import dlib_resnet
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dlib_resnet, "read_dlib_network", cache(dlib_resnet.read_dlib_network))
+        patch.setattr(dlib, "get_frontal_face_detector", cache(dlib.get_frontal_face_detector))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +105,22 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "random"
     random_pipeline().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def kept_models() -> Iterator[None]:
+    """`diffpc generate` loads every model once: for modules about what is drawn, where no weight file changes."""
+    from diffpc.generate import session
+
+    loaded: dict[str, object] = {}
+    load = session.load_pipeline
+
+    def kept(*asked: object) -> object:
+        key = repr(asked)
+        if key not in loaded:
+            loaded[key] = load(*asked)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "load_pipeline", kept)
+        yield

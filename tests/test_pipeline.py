@@ -378,7 +378,7 @@ def test_a_small_face_is_drawn_again(pipeline, identity, drawn):
     """Only around the face, only if it is asked for or small, and never for the base alone."""
     small = posed(pipeline.eyes.model, Angles(0.0, 0.0, 0.0), Placement(0.5, 0.4, 0.2), (128, 128))
     wanted = condition(identity.params, pose=small)
-    settings = replace(FAST, size=(128, 128))
+    settings = replace(FAST, size=(128, 128), steps=1)
     off = pipeline(identity, wanted, "a woman", settings)
     assert off.face is None and "face" not in off.seconds  # the model's framing enlarged the face
     assert off.control.view != (0.0, 0.0, 128.0, 128.0)

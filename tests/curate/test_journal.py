@@ -25,22 +25,22 @@ def test_the_last_photo_of_each_attempt_is_suspect(tmp_path):
 
 
 def test_a_suspect_is_tried_in_a_process_of_its_own(tmp_path, astronaut):
-    file = tmp_path / "photo.png"
-    for first_pixel, lives in (((255, 0, 255), False), ((0, 0, 0), True)):
-        image = different(astronaut, 3)
+    suspects = []
+    for name, first_pixel in (("deadly", (255, 0, 255)), ("harmless", (0, 0, 0))):
+        image, file = different(astronaut, 3), tmp_path / f"{name}.png"
         image[0, 0] = first_pixel
         file.write_bytes(encoded(image, "PNG"))
-        listed = Listed("photo", "ada", str(file), file.stat().st_size)
-        code = (
-            "import sys\nfrom dataclasses import replace\nfrom diffpc.curate.journal import survives\n"
-            "from diffpc.curate.record import Listed\nfrom diffpc.curate.settings import PhotoSettings\n"
-            f"settings = PhotoSettings(size=64, side=100, text='none', detector='crashing')\n"
-            f"print(survives(Listed('photo', 'ada', {str(file)!r}, {listed.size}), settings))"
-        )
-        path = os.pathsep.join([str(ROOT / "tests" / "curate" / "crashing"), str(ROOT / "src")])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-        assert answer.stdout.strip() == str(lives), answer.stderr
+        suspects.append(Listed(name, "ada", str(file), file.stat().st_size))
+    code = (
+        "from diffpc.curate.journal import survives\nfrom diffpc.curate.record import Listed\n"
+        "from diffpc.curate.settings import PhotoSettings\n"
+        "settings = PhotoSettings(size=64, side=100, text='none', detector='crashing')\n"
+        f"print([survives(one, settings) for one in {suspects!r}])"
+    )
+    path = os.pathsep.join([str(ROOT / "tests" / "curate" / "crashing"), str(ROOT / "src")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert answer.stdout.strip() == "[False, True]", answer.stderr
 
 
 def test_a_photo_that_is_gone_is_no_crash(tmp_path):

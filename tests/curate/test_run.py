@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from diffpc import cli
 from diffpc.curate.parts import read_columns
 from diffpc.curate.report import write_report
 from diffpc.curate.run import Places, curate
@@ -248,22 +250,25 @@ def test_a_node_that_dies_changes_nothing(whole, tmp_path):
     assert contents(tmp_path / "set") == expected
 
 
-def test_a_full_disk_stops_with_one_line(whole, tmp_path):
+@contextmanager
+def full_disk():
+    """As a full disk, a limit lets writing fail; Python ignores the signal."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_stops_with_one_line(whole, tmp_path, capsys):
     places, _ = whole
-
-    def small():  # as a full disk, a limit lets writing fail; Python ignores the signal
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
     words = [places.source, tmp_path / "set", *COMMAND, "--run.engine", "serial"]
-    run = subprocess.run(
-        [sys.executable, "-m", "diffpc.cli", "curate", *map(str, words)],
-        capture_output=True,
-        text=True,
-        preexec_fn=small,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )
-    assert run.returncode == 3 and run.stderr.count("\n") == 1
-    assert "cannot be written (File too large)" in run.stderr
+    with full_disk():
+        code = cli.main(["curate", *map(str, words)])
+    errors = capsys.readouterr().err
+    assert code == 3 and errors.count("\n") == 1
+    assert "cannot be written (File too large)" in errors
     assert not list((tmp_path / "set").rglob("*.parquet")) and not list((tmp_path / "set").rglob("*.tmp"))
 
 

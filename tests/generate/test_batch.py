@@ -11,6 +11,8 @@ from diffpc.generate.request import Request
 from diffpc.provenance import read_settings
 from diffpc.records import read_lines
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 
 @pytest.fixture
 def run(random_model, astronaut_path, tmp_path, capsys):

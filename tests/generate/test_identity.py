@@ -9,6 +9,8 @@ from diffpc.images import read_image
 from diffpc.provenance import read_settings
 from diffpc.weights import sha256
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 
 def answer(capsys, code, *words):
     assert cli.main([str(word) for word in words]) == code

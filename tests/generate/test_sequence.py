@@ -1,6 +1,9 @@
 """`diffpc generate --target FILM`: frames, gaps, going on, the animation."""
 
+import io
 import json
+import shutil
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ import pytest
 from diffpc import cli
 from diffpc.images import read_image, write_png
 from diffpc.provenance import Provenance, png_metadata, read_settings
+
+pytestmark = pytest.mark.usefixtures("kept_models")
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +26,35 @@ def film(astronaut, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def words(random_model, astronaut_path, film):
+    """What every run here is told."""
+    given = ["--reference", astronaut_path, "--target", film, "--model", random_model, "--steps", 1]
+    return ["generate", *map(str, given), "--prompt", "", "--size", "64", "64"]
+
+
 @pytest.fixture
-def run(random_model, astronaut_path, film, tmp_path, capsys):
-    def call(code, *words):
-        given = ["--reference", astronaut_path, "--target", film, "--model", random_model, "--steps", 1]
-        given += ["--prompt", "", "--size", 64, 64, "--output", tmp_path / "out", *words]
-        assert cli.main(["generate", *map(str, given)]) == code
+def run(words, tmp_path, capsys):
+    def call(code, *more):
+        assert cli.main([*words, "--output", str(tmp_path / "out"), *map(str, more)]) == code
         return capsys.readouterr()
 
     return call
 
 
-def test_a_film_is_drawn_and_gone_on_with(run, film, tmp_path):
-    out, animation = tmp_path / "out", tmp_path / "out.webp"
-    found = json.loads(run(0, "--animation", animation, "--json").out)
+@pytest.fixture(scope="module")
+def whole(words, kept_models, tmp_path_factory):
+    """A folder with the whole film in out, its animation, and what was said."""
+    folder, said = tmp_path_factory.mktemp("whole"), io.StringIO()
+    more = ["--output", str(folder / "out"), "--animation", str(folder / "out.webp"), "--json"]
+    with redirect_stdout(said):
+        assert cli.main([*words, *more]) == 0
+    return folder, json.loads(said.getvalue())
+
+
+def test_a_film_is_drawn_and_gone_on_with(whole, run, film, tmp_path):
+    found, animation = whole[1], whole[0] / "out.webp"
+    out = shutil.copytree(whole[0] / "out", tmp_path / "out")
     assert (found["frames"], found["drawn"], found["kept"]) == (5, 4, 0)
     assert (found["bridged"], found["skipped"]) == ([2], [4])
     names = sorted(path.name for path in out.glob("*.png"))
@@ -53,10 +73,9 @@ def test_a_film_is_drawn_and_gone_on_with(run, film, tmp_path):
     assert "holds the frames of another sequence" in run(2, "--seed", 5).err
 
 
-def test_a_frame_is_drawn_again_without_the_film(run, random_model, astronaut_path, tmp_path):
+def test_a_frame_is_drawn_again_without_the_film(whole, random_model, astronaut_path, tmp_path):
     """Also a bridged one; the record holds the smoothed face."""
-    run(0)
-    frame, again = tmp_path / "out" / "00002.png", tmp_path / "again.png"
+    frame, again = whole[0] / "out" / "00002.png", tmp_path / "again.png"
     words = ["--replay", frame, "--reference", astronaut_path, "--model", random_model, "--output", again]
     assert cli.main(["generate", *map(str, words)]) == 0
     assert again.read_bytes() == frame.read_bytes()

@@ -3,13 +3,25 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from diffpc.images import encode_png, resize
 from diffpc.serve.app import make_app
+from diffpc.serve.jobs import Status
 from diffpc.serve.painter import LocalPainter, ModelSettings
 from diffpc.serve.request import Limits
 from diffpc.serve.studio import Studio
+from diffpc.types import Image
+
+
+def finished(studio: Studio, name: str) -> Status:
+    """How a job ended; asleep until there is news of it."""
+    status = studio.wait(name)
+    while status.state in ("queued", "running"):
+        status = studio.wait(name, status.version)
+    return status
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +47,11 @@ def served(painter: LocalPainter) -> Iterator[Studio]:
 def client(served: Studio) -> Iterator[TestClient]:
     with TestClient(make_app(served), raise_server_exceptions=False) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def two_faced(astronaut: Image) -> bytes:
+    """A PNG of two faces, the smaller at the right."""
+    small = np.zeros((512, 340, 3), np.uint8)
+    small[100:440] = resize(astronaut, 340, 340)
+    return encode_png(np.concatenate([astronaut, small], axis=1))

@@ -17,6 +17,7 @@ from diffpc.serve.studio import Studio
 from diffpc.types import Image
 from diffpc.weights import sha256
 from tests.pipelines import random_pipeline, write_lora
+from tests.serve.conftest import finished
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,7 @@ def test_a_replica_killed_under_load_loses_no_job(
         studio.wait(names[0], studio.status(names[0]).version, 0.2)
     first, *_ = replicas()
     first.kill()
-    ended = []
-    for name in names:
-        status = studio.wait(name)
-        while status.state in ("queued", "running"):
-            status = studio.wait(name, status.version)
-        ended.append(status)
+    ended = [finished(studio, name) for name in names]
     assert [(one.state, one.error) for one in ended] == [("done", None)] * 8
     assert [one.results[0].portrait.seed for one in ended] == list(range(8))
     assert studio.jobs.counts["accepted"] == studio.jobs.counts["done"] == 8
@@ -64,12 +60,8 @@ def test_replicas_draw_in_styles(studio: Studio, painter: LocalPainter, astronau
     someone = PortraitRequest(identity=painter.pipeline.identify([astronaut]), steps=1, previews=False)
     assert studio.painter.making.styles == {"ink": (("ink.safetensors", sha256(ink)),)}
     names = [studio.submit(replace(someone, style=style)) for style in (None, "ink")]
-    pictures = []
-    for name in names:
-        while (status := studio.wait(name)).state in ("queued", "running"):
-            pass
-        assert status.error is None
-        pictures.append(status.results[0].portrait.image)
-    assert (pictures[0] != pictures[1]).any()
+    plain, inked = (finished(studio, name) for name in names)
+    assert (plain.error, inked.error) == (None, None)
+    assert (plain.results[0].portrait.image != inked.results[0].portrait.image).any()
     with pytest.raises(UsageError, match="unknown style 'oil'; choose one of: ink"):
         studio.submit(replace(someone, style="oil"))

@@ -13,7 +13,7 @@ from diffpc import cli, sealed
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed
 from diffpc.identity_file import save_identity
-from diffpc.images import encode_png, read_image, resize
+from diffpc.images import read_image
 from diffpc.person import gathered
 from diffpc.provenance import read_settings
 from diffpc.serve.identity_files import IdentityFile
@@ -22,6 +22,8 @@ from diffpc.serve.request import Photo, PortraitRequest, Wish
 from diffpc.serve.safety import SafetySettings
 from diffpc.serve.studio import Studio
 from diffpc.weights import sha256
+
+pytestmark = pytest.mark.usefixtures("kept_models")
 
 Capture = pytest.CaptureFixture[str]
 
@@ -53,14 +55,11 @@ def studio(unmarked: LocalPainter) -> Iterator[Studio]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, astronaut_path: Path) -> Path:
-    """A photo, and one of two faces, the smaller at the right."""
+def folder(tmp_path_factory: pytest.TempPathFactory, astronaut_path: Path, two_faced: bytes) -> Path:
+    """A photo, and one of two faces."""
     made = tmp_path_factory.mktemp("replay")
     shutil.copy(astronaut_path, made / "me.jpg")
-    image = read_image(astronaut_path)
-    small = np.zeros((512, 340, 3), np.uint8)
-    small[100:440] = resize(image, 340, 340)
-    (made / "two.png").write_bytes(encode_png(np.concatenate([image, small], axis=1)))
+    (made / "two.png").write_bytes(two_faced)
     return made
 
 

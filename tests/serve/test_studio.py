@@ -11,13 +11,14 @@ import pytest
 from diffpc.errors import InputError, UsageError
 from diffpc.face3d.pose import Angles
 from diffpc.images import decode_image
-from diffpc.serve.jobs import Busy, Status, Step, Unknown
+from diffpc.serve.jobs import Busy, Step, Unknown
 from diffpc.serve.note import Making
 from diffpc.serve.painter import LocalPainter, Outcome, Watcher
 from diffpc.serve.request import Known, Limits, Photo, PortraitRequest, Wish
 from diffpc.serve.studio import Studio
 from diffpc.serve.watermark import is_marked
 from diffpc.types import Image
+from tests.serve.conftest import finished
 
 
 class Slow:
@@ -57,13 +58,6 @@ def slow() -> Iterator[Slow]:
     painter = Slow()
     yield painter
     painter.go.set()
-
-
-def finished(studio: Studio, name: str) -> Status:
-    status = studio.wait(name)
-    while status.state in ("queued", "running"):
-        status = studio.wait(name, status.version)
-    return status
 
 
 def running(studio: Studio, name: str) -> None:

@@ -15,6 +15,7 @@ from diffpc.train.checkpoint import load_latest
 from diffpc.train.engine import Engine
 from diffpc.train.loop import JsonLines, Report, Task, Trainer
 from diffpc.train.settings import EngineSettings, LoopSettings
+from tests.train.distributed import WAYS
 from tests.train.toy import SETTINGS, ToyTask
 
 
@@ -60,16 +61,14 @@ def test_buffers_are_kept_with_the_weights(tmp_path):
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     whole, _ = trained(tmp_path / "whole")
     folder = tmp_path / "killed"
-    program = [sys.executable, "-m", "tests.train.toy", str(folder)]
-    process = subprocess.Popen([*program, "1"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "tests.train.toy", str(folder)])
     deadline = time.monotonic() + 120
     while not list(folder.glob("checkpoint-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
-    process.communicate()
-    assert process.returncode == -9
-    answer = subprocess.run([*program, "0"], capture_output=True, text=True, check=True).stdout.split()
-    assert answer[1] == "done" and 0 < int(answer[0]) < SETTINGS.images
+    assert process.wait() == -9
+    _, reports = trained(folder)
+    assert SETTINGS.batch < reports[0].images <= SETTINGS.images  # it did not begin anew, nor had it ended
     tensors, state, _ = load_latest(folder)
     assert state["images"] == SETTINGS.images
     for name, parameter in whole.parameters.items():
@@ -230,16 +229,23 @@ def test_the_way_of_working_does_not_change_the_curve(tmp_path, engine):
     assert losses(reports) == pytest.approx(losses(plain), rel=1e-5)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_learn_what_one_does(tmp_path, parallel):
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    """What two processes left after half of the images, a folder for each way of sharing the work."""
+    folder = tmp_path_factory.mktemp("by-two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["-m", "tests.train.distributed", str(folder), "80"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    subprocess.run([*command, *program], check=True, capture_output=True, env=environment)
+    return folder
+
+
+@pytest.mark.parametrize("parallel", WAYS)
+def test_two_processes_learn_what_one_does(by_two, tmp_path, parallel):
     """Of every batch each process sees one half; a checkpoint of one is the other's."""
     whole, reports = trained(tmp_path / "one")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    program = ["-m", "tests.train.distributed", str(tmp_path / "two"), parallel]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    subprocess.run([*command, *program, "80"], check=True, capture_output=True, env=environment)
-    first = json.loads((tmp_path / "two" / "losses.json").read_text())
-    resumed, second = trained(tmp_path / "two")
+    first = json.loads((by_two / parallel / "losses.json").read_text())
+    resumed, second = trained(by_two / parallel)
     assert first + losses(second) == pytest.approx(losses(reports), rel=1e-4)
     for name, value in whole.parameters.items():
         assert torch.allclose(resumed.parameters[name], value, atol=1e-5)

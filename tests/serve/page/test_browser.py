@@ -16,10 +16,9 @@ from PIL import Image as PILImage
 pytest.importorskip("gradio", reason="the page's package is not installed: pip install 'diffpc[serve]'")
 pytest.importorskip("playwright", reason="playwright is not installed: pip install 'diffpc[test]'")
 
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from diffpc.identity_file import save_identity
-from diffpc.images import encode_png, resize
 from diffpc.loading import load_eyes, load_pipeline
 from diffpc.person import gathered
 from diffpc.provenance import read_settings, settings_in
@@ -78,6 +77,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def visitor(browser: Browser) -> Iterator[BrowserContext]:
+    """Whoever opens the page again and again: the browser keeps the page's scripts, as it does for everybody."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        yield context
+
+
 @pytest.fixture
 def asked() -> list[Request]:
     """What the browser asked for."""
@@ -85,8 +91,8 @@ def asked() -> list[Request]:
 
 
 @pytest.fixture
-def page(browser: Browser, address: str, asked: list[Request]) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+def page(visitor: BrowserContext, address: str, asked: list[Request]) -> Iterator[Page]:
+    page = visitor.new_page()
     page.set_default_timeout(SECONDS)
     page.on("request", lambda request: asked.append(request))  # playwright takes no built-in method
     page.goto(address)
@@ -207,11 +213,9 @@ def test_an_encrypted_identity_file_stands_for_photos(page: Page, astronaut: Ima
     assert (settings["reference"], settings["identity"]) == ([], [file.name, sha256(file)])
 
 
-def test_one_of_two_faces_is_chosen(page: Page, astronaut: Image, tmp_path: Path) -> None:
+def test_one_of_two_faces_is_chosen(page: Page, two_faced: bytes, tmp_path: Path) -> None:
     """By a click, and by the replay of a portrait of that face."""
-    small = np.zeros((512, 340, 3), np.uint8)
-    small[100:440] = resize(astronaut, 340, 340)
-    (tmp_path / "two.png").write_bytes(encode_png(np.concatenate([astronaut, small], axis=1)))
+    (tmp_path / "two.png").write_bytes(two_faced)
     first, second = (page.get_by_role("button", name=f"Face {n} of 2 in two.png") for n in (1, 2))
     page.set_input_files("#drop-photos-of-the-person input", tmp_path / "two.png")
     expect(first).to_have_attribute("aria-pressed", "true")

@@ -14,7 +14,7 @@ from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, posed
 from diffpc.face3d.written import written
 from diffpc.identity_file import save_identity
-from diffpc.images import encode_png, resize
+from diffpc.images import encode_png
 from diffpc.person import gathered
 from diffpc.presets import tiny
 from diffpc.provenance import Provenance, png_metadata
@@ -345,16 +345,9 @@ def test_a_record_of_another_form_is_refused_in_words(change: dict[str, object])
         replaying.read(png_of("1" * 64, **change), "old.png")
 
 
-def two_faced(astronaut: np.ndarray) -> bytes:
-    """A PNG of two faces, the smaller at the right."""
-    small = np.zeros((512, 340, 3), np.uint8)
-    small[100:440] = resize(astronaut, 340, 340)
-    return encode_png(np.concatenate([astronaut, small], axis=1))
-
-
-def test_a_replay_chooses_the_records_faces(look: Look, sitting: Sitting, astronaut: np.ndarray) -> None:
+def test_a_replay_chooses_the_records_faces(look: Look, sitting: Sitting, two_faced: bytes) -> None:
     """In photos that are on the page, in those that come later, and apart for who and pose."""
-    two = look.photo(two_faced(astronaut), "two.png")
+    two = look.photo(two_faced, "two.png")
     mark = ["two.png", two.digest]
     data = png_of(two.digest, reference=[mark], face=1, target=mark, target_face=0, pose=None, place=None)
     again = replaying.read(data, "old.png")
