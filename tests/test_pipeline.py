@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import accelerate
@@ -13,7 +12,7 @@ from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, condition, posed, render_condition
 from diffpc.face3d.presets import preset
 from diffpc.identity.reference import ReferenceFeatures
-from diffpc.pipeline import Clock, Control, DiffPCPipeline, Identity, PortraitSettings, check_settings
+from diffpc.pipeline import Control, DiffPCPipeline, Identity, PortraitSettings
 from diffpc.settings import Framing
 from tests.diffusion.conftest import shaken
 from tests.pipelines import noisy_skin, random_pipeline
@@ -312,25 +311,6 @@ def test_unsupported_sizes_are_refused(pipeline, identity, params, size):
         pipeline(identity, params, "a woman", replace(FAST, size=size))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("steps", 0),
-        ("steps", 1001),
-        ("count", 0),
-        ("count", 65),
-        ("guidance", 0.0),
-        ("guidance", math.nan),
-        ("strength", -0.1),
-        ("strength", 2.1),
-        ("seed", -1),
-    ],
-)
-def test_settings_out_of_range_are_refused(name, value):
-    with pytest.raises(UsageError, match=f"{name} is .*, expected"):
-        check_settings(replace(FAST, **{name: value}), (128, 128))
-
-
 def test_guidance_runs_against_nobody_who_does_nothing_and_no_prompt(pipeline, identity, params, monkeypatch):
     seen = []
 
@@ -364,14 +344,6 @@ def test_no_progress_bar_off_a_terminal(pipeline, capfd):
     with pipeline.progress_bar(total=2) as bar:
         bar.update()
     assert capfd.readouterr().err == ""
-
-
-def test_the_clock_sums_a_stage():
-    clock = Clock()
-    for _ in range(2):
-        with clock("wait"):
-            pass
-    assert list(clock.seconds) == ["wait"] and clock.seconds["wait"] >= 0
 
 
 def test_a_small_face_is_drawn_again(pipeline, identity, drawn):

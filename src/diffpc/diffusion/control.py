@@ -4,6 +4,9 @@ from typing import Any
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+
+# Its own name, since a pipeline's from_pretrained looks for it in the module of a part's class.
+from diffusers import ModelMixin as ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
