@@ -21,6 +21,10 @@ class Page:
         self.noted: list[str] = []
         self.fault = fault
 
+    async def turn(self) -> None:
+        while not self.may.is_set():
+            await asyncio.sleep(0.01)
+
     def made(self) -> FastAPI:
         self.noted.append("made")
         assert self.go.wait(30)
@@ -37,7 +41,7 @@ class Page:
         self.noted.append("stopped")
 
     def around(self) -> FastAPI:
-        arriving = Arriving(self.made, self.may.is_set)
+        arriving = Arriving(self.made, self.turn)
         app = FastAPI(lifespan=arriving.lifespan)
         app.add_api_route("/healthz", lambda: "ok")
         app.mount("/", arriving)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -18,6 +20,12 @@ from diffpc.serve.api import add_api
 from diffpc.serve.arriving import Arriving
 from diffpc.serve.guard import OPEN, ApiKeys, Guard
 from diffpc.serve.studio import Studio
+
+PATIENCE = 10.0
+"""Seconds that the page waits for portraits, at most: there may always be some."""
+
+PAUSE = 0.05
+"""Seconds between two looks at what the page waits for."""
 
 PAGE = "diffpc.serve.web"
 """Its `mount(app, studio)` puts the page at the root of an app."""
@@ -46,8 +54,7 @@ def make_app(studio: Studio, access: Access | None = None, page: bool = False) -
     Args:
         studio: started by the caller.
         access: who may use it.
-        page: put the page at /, where it is installed. It is made once the model is loaded: until then the two
-            would take turns, and the first portrait would wait for both.
+        page: put the page at /, where it is installed; it is made when its turn has come.
     """
     access = access or Access()
     arriving = _arriving(studio) if page and page_installed() else None
@@ -76,13 +83,28 @@ def make_app(studio: Studio, access: Access | None = None, page: bool = False) -
 
 
 def _arriving(studio: Studio) -> Arriving:
-    def loaded() -> bool:
-        try:
-            return studio.ready()
-        except DiffPCError:
-            return False  # the service ends, and says why
+    return Arriving(lambda: page_over(studio), lambda: turn_after(studio))
 
-    return Arriving(lambda: page_over(studio), loaded)
+
+async def turn_after(studio: Studio, patience: float = PATIENCE) -> None:
+    """Return when the model is loaded, and no portrait is being drawn or waits, or has been for `patience` seconds.
+
+    An import holds Python's lock, which a drawing thread needs at thousands of small steps: in company a portrait
+    takes as long as the page.
+    """
+    while not _loaded(studio):
+        await asyncio.sleep(PAUSE)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while studio.jobs.busy:
+                await asyncio.sleep(PAUSE)
+
+
+def _loaded(studio: Studio) -> bool:
+    try:
+        return studio.ready()
+    except DiffPCError:
+        return False  # the service ends, and says why
 
 
 def page_over(studio: Studio) -> FastAPI:

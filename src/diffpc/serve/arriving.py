@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-
-PAUSE = 0.05
-"""Seconds between two looks at whether it may be made."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,14 +17,14 @@ _LOG = logging.getLogger(__name__)
 class Arriving:
     """ASGI: an app that is made in a thread; requests to it wait until it is there."""
 
-    def __init__(self, make: Callable[[], FastAPI], may: Callable[[], bool]) -> None:
+    def __init__(self, make: Callable[[], FastAPI], turn: Callable[[], Awaitable[None]]) -> None:
         """Nothing is made yet; see `lifespan`.
 
         Args:
             make: makes the app; may take long.
-            may: whether it is time to.
+            turn: returns when it is time to.
         """
-        self._make, self._may = make, may
+        self._make, self._turn = make, turn
         self._app: FastAPI | None = None
         self._settled, self._over = asyncio.Event(), asyncio.Event()
 
@@ -51,8 +48,7 @@ class Arriving:
         await app(scope, receive, send)
 
     async def _run(self) -> None:
-        while not self._may():
-            await asyncio.sleep(PAUSE)
+        await self._turn()
         app = await asyncio.to_thread(self._make)
         async with app.router.lifespan_context(app):
             self._app = app

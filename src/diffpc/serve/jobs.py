@@ -228,6 +228,12 @@ class Jobs:
         return len(self._waiting)
 
     @property
+    def busy(self) -> bool:
+        """Whether any waits or runs."""
+        with self._changed:
+            return any(job.finished is None for job in self._jobs.values())
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many were accepted, refused, done, failed, cancelled since the start."""
         with self._changed:
