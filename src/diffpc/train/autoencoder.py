@@ -158,7 +158,10 @@ class DecoderTask:
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Pixels, edges and the face."""
-        drawn = self.vae.decode(unscaled(batch["latents"], self.vae), return_dict=False)[0]
+        given: Any = unscaled(
+            batch["latents"], self.vae
+        )  # Any: the library says FloatTensor, one of the CPU's
+        drawn = self.vae.decode(given, return_dict=False)[0]
         terms = drawing_terms(drawn, batch["picture"])
         total = terms["pixels"] + terms["edges"]
         if self.faces is None:
