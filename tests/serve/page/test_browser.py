@@ -72,7 +72,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip("there is no Chromium on this machine; install the system's package `chromium`")
     with sync_playwright() as playwright:
         # Containers have no user namespaces for Chromium's sandbox; the only page opened is ours.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        # Nor is there a GPU, whose work software would do, animations included.
+        flags = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()
 
