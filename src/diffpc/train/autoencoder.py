@@ -158,9 +158,8 @@ class DecoderTask:
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Pixels, edges and the face."""
-        given: Any = unscaled(
-            batch["latents"], self.vae
-        )  # Any: the library says FloatTensor, one of the CPU's
+        # The library's word for any tensor.
+        given = cast("torch.FloatTensor", unscaled(batch["latents"], self.vae))
         drawn = self.vae.decode(given, return_dict=False)[0]
         terms = drawing_terms(drawn, batch["picture"])
         total = terms["pixels"] + terms["edges"]
