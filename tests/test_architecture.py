@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "diffpc"
+from tests.conftest import LONGEST, ROOT
+
+SOURCE = ROOT / "src" / "diffpc"
 
 # From the ground floor up. A room imports itself and what is below; two rooms of one floor never import each
 # other, except on the ground floor. "" is diffpc/__init__.py, the public names.
@@ -112,6 +114,10 @@ def test_imports_point_one_way() -> None:
 def test_files_stay_small() -> None:
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
     assert {name: length for name, length in lengths.items() if length >= MAX_LINES} == {}
+
+
+def test_the_files_that_begin_a_test_run_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
 
 
 def test_only_the_command_line_prints() -> None:

@@ -222,8 +222,7 @@ def test_a_photo_that_kills_its_worker_costs_itself_only(whole, tmp_path, astron
     (source / "dee").mkdir()
     (source / "dee" / "deadly.png").write_bytes(encoded(deadly, "PNG"))
     path = os.pathsep.join([str(ROOT / "tests" / "curate" / "crashing"), str(ROOT / "src")])
-    alone = [*COMMAND[:-1], "1"]  # one worker: what it leaves undone is its successor's
-    words = [source, tmp_path / "set", *alone, "--photos.detector", "crashing"]
+    words = [source, tmp_path / "set", *COMMAND, "--photos.detector", "crashing"]
     run = program(*words, environment={"PYTHONPATH": path})
     output, errors = run.communicate(timeout=500)
     assert run.returncode == 0, errors
