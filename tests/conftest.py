@@ -57,14 +57,11 @@ def _turn(file: str) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once() -> Iterator[None]:
-    """dlib's files are the same for every model of a test, and reading one under the checks of types takes a second."""
-    import dlib
-
+    """dlib's network is the same in every model of a test, and reading it under the checks of types takes a second."""
     from diffpc.faces import dlib_resnet
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dlib_resnet, "read_dlib_network", cache(dlib_resnet.read_dlib_network))
-        patch.setattr(dlib, "get_frontal_face_detector", cache(dlib.get_frontal_face_detector))
         yield
 
 
@@ -109,18 +106,10 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kept_models() -> Iterator[None]:
-    """`diffpc generate` loads every model once: for modules about what is drawn, where no weight file changes."""
-    from diffpc.generate import session
+    """All of `diffpc generate` has one model in memory: for modules about what it draws, not how it loads."""
+    from diffpc.generate.session import Session
 
-    loaded: dict[str, object] = {}
-    load = session.load_pipeline
-
-    def kept(*asked: object) -> object:
-        key = repr(asked)
-        if key not in loaded:
-            loaded[key] = load(*asked)
-        return loaded[key]
-
+    kept, model = Session(), Session.model
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "load_pipeline", kept)
+        patch.setattr(Session, "model", lambda _, request: model(kept, request))
         yield
