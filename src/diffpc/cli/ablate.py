@@ -37,7 +37,7 @@ class AblateOptions:
     base: str = "tiny"
     """The frozen base."""
     images: int | None = None
-    """Training images per variant; by default the recipe's."""
+    """Training images per variant; by default the recipe's. A warm-up longer than a tenth of them becomes that."""
     batch: int | None = None
     """Images per optimiser step; by default the recipe's."""
     identity_weight: float = 0.1
@@ -83,6 +83,7 @@ def _trainer(options: AblateOptions, say: Say) -> Callable[[Variant, Path], Path
     recipe = RECIPES[options.recipe]()
     given = {"images": options.images, "batch": options.batch}
     loop = replace(recipe.loop, **{name: value for name, value in given.items() if value is not None})
+    loop = replace(loop, warmup_images=min(loop.warmup_images, loop.images // 10))
 
     def make(variant: Variant, folder: Path) -> Path:
         model = folder / "model"
