@@ -146,7 +146,7 @@ def live_face(source: Path, moves: int) -> list[float]:
         page.locator("#canvas img").wait_for()
         page.set_input_files("#drop-photos-of-the-person input", PHOTO)
         page.get_by_role("button", name="Face 1 of 1").wait_for()
-        found: list[float] = [page.evaluate(MOVED, [str(at % 60 - 29.5)]) for at in range(moves)]
+        found = [round(page.evaluate(MOVED, [str(at % 60 - 29.5)]), 1) for at in range(moves)]
         browser.close()
     return found
 

@@ -11,8 +11,8 @@ import time:        40 |         40 |     diffpc.errors
 
 
 def test_a_command_is_timed_and_a_failing_one_is_no_result(tmp_path):
-    clock, user = timed(["-c", "sum(range(1000000))"], SOURCE)
-    assert clock > 0 and user > 0
+    clock, processor = timed(["-c", "sum(range(1000000))"], SOURCE)
+    assert clock > 0 and processor > 0
     with pytest.raises(InputError, match=r"-c raise SystemExit\(3\): ended with 3"):
         timed(["-c", "raise SystemExit(3)"], SOURCE)
 
@@ -29,6 +29,6 @@ def test_help_is_among_the_commands_and_works(tmp_path):
 def test_versions_are_compared_round_by_round():
     this, other = Taken([2.0, 2.0], [1.0, 3.0]), Taken([4.0, 4.0], [2.0, 3.0])
     found = summary({"this": {"a": this}, "other": {"a": other}})
-    assert found["this / other, user seconds"]["a"]["values"] == (0.5, 1.0)
+    assert found["this / other, processor seconds"]["a"]["values"] == (0.5, 1.0)
     assert found["this"]["a"]["seconds"]["median"] == 2.0
-    assert "this / other, user seconds" not in summary({"this": {"a": this}})
+    assert "this / other, processor seconds" not in summary({"this": {"a": this}})

@@ -47,7 +47,7 @@ class Taken:
 
     seconds: list[float] = field(default_factory=list)
     """By the clock."""
-    user: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     """Of a processor, in the command itself."""
 
 
@@ -86,7 +86,7 @@ def timed(words: Sequence[str], source: Path) -> tuple[float, float]:
         raise InputError(
             f"{' '.join(words)[:120]}: ended with {process.returncode}; run it by itself to see why"
         )
-    return time.perf_counter() - started, usage.ru_utime
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime
 
 
 def imports(code: str, source: Path) -> dict[str, float]:
@@ -108,14 +108,16 @@ def summary(taken: dict[str, dict[str, Taken]]) -> dict[str, Any]:
     """Figures by version and command, and this version's processor seconds over the other's."""
     content: dict[str, Any] = {
         version: {
-            name: {"seconds": asdict(figure(one.seconds)), "user_seconds": asdict(figure(one.user))}
+            name: {"seconds": asdict(figure(one.seconds)), "processor_seconds": asdict(figure(one.processor))}
             for name, one in found.items()
         }
         for version, found in taken.items()
     }
     if "other" in taken:
-        ratios = {name: ratio(one.user, taken["other"][name].user) for name, one in taken["this"].items()}
-        content["this / other, user seconds"] = {
+        ratios = {
+            name: ratio(one.processor, taken["other"][name].processor) for name, one in taken["this"].items()
+        }
+        content["this / other, processor seconds"] = {
             name: {**asdict(value), "interval_95": interval(value.values)} for name, value in ratios.items()
         }
     return content
@@ -139,9 +141,9 @@ def run(bench: StartUpBench) -> dict[str, Any]:
                 break
             for name, words in whole.items():
                 for version, source in versions.items():
-                    clock, user = timed(words, source)
+                    clock, processor = timed(words, source)
                     taken[version][name].seconds.append(clock)
-                    taken[version][name].user.append(user)
+                    taken[version][name].processor.append(processor)
             write_json(bench.output, content | summary(taken))
     content |= {"imports": {version: imports(WORK, source) for version, source in versions.items()}}
     write_json(bench.output, content | summary(taken))
@@ -151,7 +153,7 @@ def run(bench: StartUpBench) -> dict[str, Any]:
 def lines(content: dict[str, Any]) -> list[str]:
     """Medians in words."""
     return [
-        f"{name}: {one['seconds']['median']:.2f} s, of a processor {one['user_seconds']['median']:.2f} s"
+        f"{name}: {one['seconds']['median']:.2f} s, of a processor {one['processor_seconds']['median']:.2f} s"
         for name, one in content["this"].items()
     ]
 
