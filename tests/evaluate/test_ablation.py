@@ -26,6 +26,12 @@ def test_every_row_of_the_tables_has_a_variant_that_differs_in_one_respect():
     assert found["local"].adapter.identity == "local" and found["id_ctrl"].adapter.injector == "additive"
 
 
+def test_with_skin_every_variant_is_told_it():
+    plain, found = variants(tiny().adapter), variants(tiny().adapter, skin=True)
+    assert set(plain) - set(found) == {"skin"}
+    assert all(one.adapter == replace(plain[name].adapter, skin=True) for name, one in found.items())
+
+
 def figure(value, low=None, high=None):
     return Figure("Sim (dlib)", value, low, high)
 
@@ -54,7 +60,7 @@ def scores(value):
 def test_the_tables_stand_beside_the_papers():
     text = ablation_tables({"local": scores(1.0), FULL: scores(2.0)})
     assert "| local | 1.0 [0.9, 1.1] | 65.2 | same | n/a | 65.5 |  |" in text
-    assert "## Table 6: ID loss" in text and "| skin |" not in text
+    assert "## Table 4" in text and "## Table 6" not in text and "| skin |" not in text
     text = ablation_tables({"skin": scores(3.0), FULL: scores(2.0)})
     assert "| with | 3.0 [2.9, 3.1] |  |  | n/a |  |  |" in text.partition("Not in the paper")[2]
 

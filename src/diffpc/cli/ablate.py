@@ -42,6 +42,8 @@ class AblateOptions:
     """Images per optimiser step; by default the recipe's."""
     identity_weight: float = 0.1
     """lambda of Eq. 21, where a variant has the ID loss."""
+    skin: bool = False
+    """Tell every variant the reference's skin, as the bundled model is told it: that keeps the person in few images."""
     only: tuple[str, ...] = ()
     """Names of variants, instead of all."""
     judges: ScoreOptions = field(default_factory=ScoreOptions)
@@ -60,7 +62,7 @@ def ablate(arguments: Sequence[str]) -> int:
     from diffpc.evaluate.manifest import read_manifest
     from diffpc.files import atomic_write
 
-    known = variants(RECIPES[options.recipe]().model.adapter)
+    known = variants(RECIPES[options.recipe]().model.adapter, options.skin)
     unknown = [name for name in options.only if name not in known]
     if unknown:
         raise UsageError(f"unknown variant {unknown[0]!r}; choose of: {', '.join(known)}")

@@ -83,9 +83,17 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 """How the names of our figures begin -> field of PaperRow."""
 
 
-def variants(adapter: AdapterSettings) -> dict[str, Variant]:
-    """All that the four tables need, each once."""
+def variants(adapter: AdapterSettings, skin: bool = False) -> dict[str, Variant]:
+    """All that the four tables need, each once.
+
+    Args:
+        adapter: the networks that variants change in one respect.
+        skin: whether all of them are told the reference's skin, which the paper's are not.
+    """
     found = {name: Variant(name, settings) for name, settings in ablations(adapter).items()}
+    if skin:
+        told = {name: replace(one, adapter=replace(one.adapter, skin=True)) for name, one in found.items()}
+        found = {name: one for name, one in told.items() if name != "skin"}
     full = found[FULL]
     more = [
         replace(full, name="no_identity_loss", identity_loss=False),
@@ -132,7 +140,7 @@ def ablation_tables(scores: Mapping[str, Scores]) -> str:
     ]
     for title, rows in ROWS.items():
         known = {name: row for name, row in rows.items() if name in scores}
-        if known:
+        if set(known) - {FULL}:
             parts += [f"## {title}", markdown(_table(known, scores))]
     return "\n\n".join(parts) + "\n"
 
