@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from diffpc.bench.device import describe
 from diffpc.bench.figures import figure, write_json
 from diffpc.diffusion.backbone import Backbone, build
+from diffpc.files import asset
 from diffpc.loading import BUNDLED
 from diffpc.presets import PRESETS
-from diffpc.weights import asset
 
 Form = Literal["folder", "file"]
 

@@ -30,12 +30,12 @@ from diffpc.bench.parts import awaken
 from diffpc.diffusion.adapter import build_adapter
 from diffpc.diffusion.backbone import build
 from diffpc.diffusion.sample import Conditions, SampleSettings, denoise, initial_noise
+from diffpc.files import asset
 from diffpc.loading import BUNDLED, chosen_device, chosen_dtype
 from diffpc.memory import OFFLOAD, SMALLER, placed, quantised
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.presets import PRESETS
 from diffpc.types import Image
-from diffpc.weights import asset
 
 PLAIN = "plain"
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import torch
 
 from diffpc.bench.device import describe
 from diffpc.bench.figures import figure, write_json
-from diffpc.bench.start_up import SOURCE
+from diffpc.bench.start_up import SOURCE, Taken, summary
 
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 OPTIONS = '{"consent": true, "prompt": "a portrait photo, a blue background", "pose": {"yaw": 20}}'
@@ -52,16 +52,6 @@ MOVED = """([value]) => new Promise(done => {
     slider.dispatchEvent(new Event("input", {bubbles: true}));
 })"""
 """Moves a slider; gives the milliseconds until another picture is decoded."""
-
-
-@dataclass
-class Reached:
-    """When a stage was reached after the command, start by start."""
-
-    seconds: list[float] = field(default_factory=list)
-    """By the clock."""
-    processor: list[float] = field(default_factory=list)
-    """Of a processor, in the service's own process: other work on the machine disturbs it less."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +141,9 @@ def live_face(source: Path, moves: int) -> list[float]:
     return found
 
 
-def starts_of(versions: Mapping[str, Path], starts: int) -> dict[str, dict[str, Reached]]:
+def starts_of(versions: Mapping[str, Path], starts: int) -> dict[str, dict[str, Taken]]:
     """Starts of every version, in turns; the first of each warms the file cache and is not counted."""
-    taken = {version: {stage: Reached() for stage in STAGES} for version in versions}
+    taken = {version: {stage: Taken() for stage in STAGES} for version in versions}
     for number in range(starts + 1):
         for version, source in versions.items():
             for stage, (seconds, processor) in first_portrait(source).items():
@@ -166,14 +156,7 @@ def starts_of(versions: Mapping[str, Path], starts: int) -> dict[str, dict[str, 
 def measured(versions: Mapping[str, Path], starts: int, moves: int) -> dict[str, Any]:
     """All figures."""
     content: dict[str, Any] = {"machine": asdict(describe(torch.device("cpu"))), "cores": os.cpu_count()}
-    for version, taken in starts_of(versions, starts).items():
-        content[version] = {
-            stage: {
-                "seconds": asdict(figure(one.seconds)),
-                "processor_seconds": asdict(figure(one.processor)),
-            }
-            for stage, one in taken.items()
-        }
+    content |= summary(starts_of(versions, starts))
     for version, source in versions.items() if moves else ():
         content[version]["milliseconds_of_a_frame"] = asdict(figure(live_face(source, moves)))
     return content | {"load_at_the_end": round(os.getloadavg()[0], 1)}

@@ -10,6 +10,7 @@ import torch
 from diffpc.adapter_file import ADAPTER, save_adapter
 from diffpc.changes import Changes, Lora
 from diffpc.errors import InputError, UsageError
+from diffpc.files import asset
 from diffpc.loading import (
     chosen_device,
     chosen_dtype,
@@ -22,7 +23,7 @@ from diffpc.loading import (
 )
 from diffpc.loras import activate, adapter_names
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.weights import asset, half, load_weights
+from diffpc.weights import half, load_weights
 from tests.pipelines import random_pipeline, write_lora
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 from diffpc.changes import Changes
 from diffpc.errors import InputError, UsageError
 from diffpc.external.digests import digest
+from diffpc.files import asset
 from diffpc.libraries import explained
 from diffpc.pipeline import DiffPCPipeline
-from diffpc.weights import asset
 
 BUNDLED = "tiny"
 """Name of the model that ships with the package."""

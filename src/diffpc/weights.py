@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from diffpc.errors import InputError
-from diffpc.files import asset as asset
 from diffpc.files import atomic_write
 
 WEIGHTS_NAME = "model.safetensors"

@@ -60,7 +60,7 @@ def scores(value):
 def test_the_tables_stand_beside_the_papers():
     text = ablation_tables({"local": scores(1.0), FULL: scores(2.0)})
     assert "| local | 1.0 [0.9, 1.1] | 65.2 | same | n/a | 65.5 |  |" in text
-    assert "## Table 4" in text and "## Table 6" not in text and "| skin |" not in text
+    assert "## Table 6: ID loss" in text and "| skin |" not in text
     text = ablation_tables({"skin": scores(3.0), FULL: scores(2.0)})
     assert "| with | 3.0 [2.9, 3.1] |  |  | n/a |  |  |" in text.partition("Not in the paper")[2]
 

@@ -13,7 +13,7 @@ def call(*words):
 
 
 def test_from_photos_to_a_report(benchmark, random_model, tmp_path, capsys):
-    plan = ["--persons", 2, "--targets", 1, "--prompts", 1, "--seeds", 1, "--words", "plain"]
+    plan = ["--persons", 2, "--targets", 1, "--prompts", 2, "--seeds", 1, "--words", "plain"]
     common = ["--manifest", tmp_path / "m.jsonl", "--photos", benchmark.photos]
     assert (
         call(
@@ -28,10 +28,10 @@ def test_from_photos_to_a_report(benchmark, random_model, tmp_path, capsys):
         )
         == 0
     )
-    assert "2 persons, 2 portraits, sha256" in capsys.readouterr().out
+    assert "2 persons, 4 portraits, sha256" in capsys.readouterr().out
     assert call("draw", *common, "--output", tmp_path / "out", "--model", random_model, "--steps", 1) == 0
     captured = capsys.readouterr()
-    assert "2 of 2 portraits drawn" in captured.out and "2 of 2 persons drawn" in captured.err
+    assert "4 of 4 portraits drawn" in captured.out and "2 of 2 persons drawn" in captured.err
     assert call("score", *common, "--pictures", tmp_path / "out", "--quiet") == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("| system | Sim (dlib)") and captured.err == ""

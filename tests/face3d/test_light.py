@@ -7,8 +7,8 @@ import torch
 from diffpc.errors import InputError, UsageError
 from diffpc.face3d.light import LightFaceModel, load_light_data, load_light_model
 from diffpc.face3d.render import render
+from diffpc.files import asset
 from diffpc.types import FaceParams
-from diffpc.weights import asset
 
 UPPER_LID, LOWER_LID = 386, 374  # the person's left eye
 UPPER_LIP, LOWER_LIP = 13, 14

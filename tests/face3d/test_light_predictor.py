@@ -10,8 +10,8 @@ from diffpc.face3d.pose import euler_degrees
 from diffpc.face3d.predict import load_predictor, photo_points
 from diffpc.face3d.smirk_predictor import SmirkPredictor
 from diffpc.faces.detect import load_detector
+from diffpc.files import asset
 from diffpc.types import Face
-from diffpc.weights import asset
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from diffpc.eyes import Eyes
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import condition, posed
 from diffpc.faces.matte import load_matter
+from diffpc.files import asset
 from diffpc.identity.local import vit_h
 from diffpc.identity.reference import ReferenceTools
 from diffpc.pipeline import DiffPCPipeline
@@ -36,7 +37,6 @@ from diffpc.portrait import Clock, Identity, PortraitSettings
 from diffpc.presets import PRESETS, tiny
 from diffpc.settings import ModelSettings
 from diffpc.types import Image
-from diffpc.weights import asset
 
 PROMPT = "a portrait photo, a blue background"
 

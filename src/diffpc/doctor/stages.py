@@ -13,12 +13,12 @@ from torch import Tensor
 from diffpc.doctor.report import REINSTALL, Check, Examination, attempted, reason_of, remedy_of
 from diffpc.doctor.run import Options
 from diffpc.errors import InputError
+from diffpc.files import asset
 from diffpc.images import read_image
 from diffpc.loading import load_pipeline
 from diffpc.pipeline import DiffPCPipeline
 from diffpc.portrait import Identity, PortraitSettings
 from diffpc.types import Face, FaceParams, Image
-from diffpc.weights import asset
 
 PHOTO = "photo/astronaut.jpg"
 """Among the files that ship with the package; one face."""

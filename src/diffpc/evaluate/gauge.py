@@ -21,10 +21,11 @@ from diffpc.errors import InputError, UsageError
 from diffpc.face3d.pose import Angles
 from diffpc.faces.align import ARCFACE_112, ChipTemplate, Matrix, align, transform_points
 from diffpc.faces.gradients import GradientSettings, OrientedGradients
+from diffpc.files import asset
 from diffpc.settings import from_dict
 from diffpc.tensors import to_tensor
 from diffpc.types import Face, Image, LandmarkLayout
-from diffpc.weights import asset, load_config, load_weights
+from diffpc.weights import load_config, load_weights
 
 ASSET = "gauge"
 """Folder of the shipped weights below `diffpc/assets`."""

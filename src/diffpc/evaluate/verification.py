@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 
 from diffpc.errors import InputError, UsageError
 from diffpc.evaluate.metrics import cosine
+from diffpc.files import asset
 from diffpc.records import read_json, write_json
 from diffpc.settings import from_dict
-from diffpc.weights import asset
 
 ASSET = "verification"
 """Folder of the shipped calibrations below `diffpc/assets`, one JSON file per embedder."""

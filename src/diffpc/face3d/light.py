@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from diffpc.errors import InputError
 from diffpc.face3d.flame import axis_angle_to_matrix, project
 from diffpc.face3d.model import FaceVertices, Sizes, check_scores, check_sizes, frontal_params
+from diffpc.files import asset
 from diffpc.types import FaceParams
-from diffpc.weights import asset, load_config, load_weights
+from diffpc.weights import load_config, load_weights
 
 ASSET = "light_face"
 """Folder of the shipped model below `diffpc/assets`."""

@@ -14,9 +14,10 @@ from diffpc.face3d.framing import Square, crop_for_face, cut, levelled_to_uprigh
 from diffpc.face3d.light import LightFaceModel, load_light_model
 from diffpc.face3d.pose import euler_degrees
 from diffpc.face3d.predict import photo_points
+from diffpc.files import asset
 from diffpc.settings import from_dict
 from diffpc.types import Face, FaceParams, Image
-from diffpc.weights import asset, load_config, load_into
+from diffpc.weights import load_config, load_into
 
 ASSET = "light_predictor"
 """Folder of the shipped weights below `diffpc/assets`."""

@@ -17,9 +17,10 @@ from diffpc.errors import InputError, UsageError
 from diffpc.faces.align import ARCFACE_112, ChipTemplate
 from diffpc.faces.embed import ChipEmbedder, MetricInfo
 from diffpc.faces.gradients import GradientSettings, OrientedGradients, with_mirror
+from diffpc.files import asset
 from diffpc.settings import from_dict
 from diffpc.types import LandmarkLayout
-from diffpc.weights import asset, load_config, load_weights
+from diffpc.weights import load_config, load_weights
 
 ASSET = "judge"
 """Folder of the shipped weights below `diffpc/assets`."""

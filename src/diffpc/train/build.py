@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 from diffpc.diffusion.adapter import build_adapter
 from diffpc.diffusion.backbone import build
 from diffpc.errors import UsageError
+from diffpc.files import asset
 from diffpc.loading import BUNDLED, load_adapter, load_base, on_base, place_of
 from diffpc.photos import Photo
 from diffpc.pipeline import DiffPCPipeline
@@ -23,7 +24,7 @@ from diffpc.train.cache import Cache, CacheTools, Crew, build_cache
 from diffpc.train.settings import Recipe
 from diffpc.train.stages import Material
 from diffpc.types import Say
-from diffpc.weights import asset, fingerprint
+from diffpc.weights import fingerprint
 
 FITTED = 256
 """Photos whose patch features are looked at for their mean and deviation, where they are not cached."""

@@ -25,14 +25,14 @@ from diffpc.diffusion.backbone import downscale
 from diffpc.errors import InputError, UsageError
 from diffpc.eyes import Eyes
 from diffpc.face3d.skin import Skin
-from diffpc.files import atomic_write
+from diffpc.files import asset, atomic_write
 from diffpc.photos import Photo
 from diffpc.tensors import to_tensor
 from diffpc.train.examine import Examined, Refused, examine, flat_params, full_params
 from diffpc.train.features import latents_of
 from diffpc.train.settings import CacheSettings
 from diffpc.types import FaceParams, LandmarkLayout, Say
-from diffpc.weights import asset, fingerprint, sha256
+from diffpc.weights import fingerprint, sha256
 
 INDEX = "cache.json"
 REJECTS = "rejects.jsonl"
