@@ -19,6 +19,8 @@ def test_a_command_is_timed_and_a_failing_one_is_no_result(tmp_path):
 
 def test_a_package_has_the_time_of_its_modules():
     assert by_package(REPORT) == pytest.approx({"torch": 350e-6, "diffpc": 40e-6})
+    many = "".join(f"import time: {n:9} | {n:10} |   library{n}\n" for n in range(100, 120))
+    assert list(by_package(REPORT + many))[-1] == "diffpc" and len(by_package(REPORT + many)) == 16
     assert "diffpc" in imports("import diffpc", SOURCE)
 
 

@@ -90,7 +90,10 @@ def timed(words: Sequence[str], source: Path) -> tuple[float, float]:
 
 
 def imports(code: str, source: Path) -> dict[str, float]:
-    """Package -> seconds of its modules' own code while `code` runs, by `python -X importtime`; the most first."""
+    """Package -> seconds of its modules' own code while `code` runs, by `python -X importtime`; the most first.
+
+    Our own is there, however little it is.
+    """
     words = [sys.executable, "-X", "importtime", "-c", code]
     answer = subprocess.run(words, env=_environment(source), capture_output=True, text=True, check=True)
     return by_package(answer.stderr)
@@ -101,7 +104,8 @@ def by_package(report: str) -> dict[str, float]:
     found: Counter[str] = Counter()
     for own, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", report):
         found[name.split(".")[0]] += int(own)
-    return {name: value / 1e6 for name, value in found.most_common(TOP)}
+    listed = [name for name, _ in found.most_common(TOP)]
+    return {name: found[name] / 1e6 for name in dict.fromkeys([*listed, "diffpc"]) if name in found}
 
 
 def summary(taken: dict[str, dict[str, Taken]]) -> dict[str, Any]:
