@@ -24,7 +24,7 @@ def texts(traits, plain=False):
 def test_a_table_is_put_into_words():
     traits = traits_of(ROW, {"yaw": 30.0, "mouth_open": 0.6}, np.full((64, 64, 3), (20, 40, 200), np.uint8))
     assert traits == Traits(
-        "woman", "old", ("grey hair", "glasses"), "happiness", ("mouth_open",), "right", "blue"
+        "woman", "old", ("grey hair", "glasses"), "happiness", ("mouth_open",), "right", "blue", ("a beard",)
     )
     assert description(traits) == "a photo of an old woman with grey hair and glasses"
     said = " | ".join(texts(traits))
@@ -37,6 +37,25 @@ def test_nothing_is_said_that_is_not_known():
     for text in texts(Traits()):
         assert not {"man", "woman", "young", "old", "hair", "smiling", "background"} & set(text.split())
     assert description(Traits()) == "a photo of a person"
+
+
+def test_a_man_is_called_a_person_now_and_then():
+    said = [text.split() for text in texts(Traits("man", "young", ("a hat",)))]
+    nameless = [text for text in said if "person" in text]
+    assert 0.2 < len(nameless) / len(said) < 0.5 and not any("man" in text for text in nameless)
+    assert any("hat" in text and "young" in text for text in nameless)
+
+
+def test_what_surely_is_not_there_is_denied_now_and_then():
+    row = {"eyeglasses": "0.02", "wearing_hat": "0.3", "no_beard": "0.99"}
+    traits = traits_of(row, {}, None)
+    assert traits.lacks == ("glasses", "a beard")  # of the hat nobody is sure
+    said = [sentence(traits, random.Random(seed)) for seed in range(300)]
+    denied = [text for text in said if "without" in text]
+    assert 0.05 < len(denied) / len(said) < 0.5 and not any("hat" in text for text in said)
+    assert any("without glasses or a beard" in text for text in denied)
+    assert not any("without" in text for text in texts(traits, plain=True))
+    assert traits_of({}, {}, None).lacks == ()
 
 
 def test_a_plain_sentence_tells_nothing_of_who_is_seen():

@@ -41,8 +41,11 @@ TURNS = {
 OPENINGS = ("a photo of ", "a portrait of ", "a portrait photo of ", "a picture of ", "photo of ", "")
 ANYBODY = ("a person", "someone", "a face")
 
-_LOOK, _MOOD, _DETAIL, _TURN, _PLACE = 0.8, 0.6, 0.5, 0.6, 0.75
+_LOOK, _LACK, _MOOD, _DETAIL, _TURN, _PLACE = 0.8, 0.12, 0.6, 0.5, 0.6, 0.75
 """How often each kind of clause is said."""
+
+_NAMELESS = 0.35
+"""How often a man or a woman is called a person: a prompt seldom says what the reference photo shows."""
 
 
 def sentence(traits: Traits, draw: random.Random, plain: bool = False) -> str:
@@ -52,6 +55,9 @@ def sentence(traits: Traits, draw: random.Random, plain: bool = False) -> str:
     draw.shuffle(kept)
     if kept:
         text += draw.choice([" with ", " with ", ", "]) + _join(kept)
+    lacking = [thing for thing in traits.lacks if draw.random() < _LACK and not plain]
+    if lacking:
+        text += " without " + " or ".join(lacking)
     for clause in _clauses(traits, draw):
         text += draw.choice([", ", " "]) + clause
     return text
@@ -76,7 +82,7 @@ def _subject(traits: Traits, draw: random.Random) -> str:
     age = "" if draw.random() < 0.5 else traits.age
     if age == "old":
         age = draw.choice(["old", "elderly"])
-    who = f"{age} {traits.gender}".strip()
+    who = f"{age} {'person' if draw.random() < _NAMELESS else traits.gender}".strip()
     return f"{_article(who)} {who}"
 
 

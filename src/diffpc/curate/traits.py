@@ -23,6 +23,13 @@ WORN = {
     "wearing_lipstick": ("lipstick", 0.5),
 }
 
+LACKING = {
+    "eyeglasses": ("glasses", 0.0, 0.15),
+    "wearing_hat": ("a hat", 0.0, 0.15),
+    "no_beard": ("a beard", 0.85, 1.0),
+}
+"""Attribute -> what it is called, and the range of scores in which it surely is not there."""
+
 EMOTIONS = {
     "happiness": "happiness",
     "happy": "happiness",
@@ -65,6 +72,8 @@ class Traits:
     """left, right, left_profile, right_profile (of the image), up or down."""
     background: str = ""
     """A colour."""
+    lacks: tuple[str, ...] = ()
+    """Of what is often worn, what surely is not."""
 
 
 def traits_of(attributes: Mapping[str, str], measures: Mapping[str, float], picture: Image | None) -> Traits:
@@ -79,6 +88,7 @@ def traits_of(attributes: Mapping[str, str], measures: Mapping[str, float], pict
         gender=attributes.get("gender", "") if attributes.get("gender") in ("man", "woman") else "",
         age=_age(attributes),
         looks=looks_of(attributes),
+        lacks=lacks_of(attributes),
         mood=_mood(attributes, measures),
         details=_details(measures),
         turn=_turn(measures),
@@ -107,6 +117,15 @@ def looks_of(attributes: Mapping[str, str]) -> tuple[str, ...]:
     elif score["mustache"] > 0.3:
         found.append("a mustache")
     return (*found, *(word for name, (word, least) in WORN.items() if score[name] > least))
+
+
+def lacks_of(attributes: Mapping[str, str]) -> tuple[str, ...]:
+    """Phrases for what is surely not worn."""
+    return tuple(
+        word
+        for name, (word, low, high) in LACKING.items()
+        if name in attributes and low <= _score(attributes, name, -1.0) <= high
+    )
 
 
 def background_of(picture: Image) -> str:
