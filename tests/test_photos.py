@@ -231,9 +231,9 @@ def test_persons_with_one_photo_are_left_out():
 
 
 def test_a_mirror_image_is_not_another_photo():
-    photo = Photo("x", "a", ("a man",), Path("x.jpg"), 7)
-    mirrored = photo.mirror()
-    assert mirrored == replace(photo, key="x mirrored", mirrored=True)
+    photo = Photo("x", "a", ("a man", "left, looking to the right", "cleft"), Path("x.jpg"), 7)
+    mirrored, said = photo.mirror(), ("a man", "right, looking to the left", "cleft")
+    assert mirrored == replace(photo, key="x mirrored", captions=said, mirrored=True)
     assert mirrored.source == photo.source != replace(photo, offset=1).source
     with pytest.raises(InputError, match="none of 1 persons"):
         paired([photo, mirrored])

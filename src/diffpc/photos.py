@@ -25,6 +25,9 @@ _SHARD = re.compile(r"\d{5}\.tar")
 _MEMBER = re.compile(r"(\d{9})(\.[a-z]+)")
 """Shard in five digits, index in four."""
 
+_SIDES = re.compile(r"\b(left|right)\b")
+_OTHER = {"left": "right", "right": "left"}
+
 _BLOCK = bytes(tarfile.BLOCKSIZE)
 _REMEDY = "copy or write it again, or skip damaged shards"
 _FIELDS = ("photo", "caption")
@@ -57,8 +60,9 @@ class Photo:
         return self.file, self.offset
 
     def mirror(self) -> Photo:
-        """The photo's mirror image, with a key of its own."""
-        return replace(self, key=f"{self.key} mirrored", mirrored=not self.mirrored)
+        """The photo's mirror image, with a key of its own; its captions say right for left."""
+        captions = tuple(_SIDES.sub(lambda found: _OTHER[found[0]], caption) for caption in self.captions)
+        return replace(self, key=f"{self.key} mirrored", captions=captions, mirrored=not self.mirrored)
 
     def read(self) -> bytes:
         """The content of the image file.

@@ -298,7 +298,7 @@ def test_skin_is_kept_where_it_is_wanted(photos, tools, tmp_path):
     settings = replace(SETTINGS, skin=True)
     cached = build_cache(photos, tools, settings, tmp_path, lambda _: None)[2]
     wanted, found = examine(photos[3], tools.eyes, settings).skin, cached.known_skin()
-    assert found.picture.shape == (64, 64, 3) and np.array_equal(found.picture, wanted.picture)
+    assert found.picture.shape == (96, 96, 3) and np.array_equal(found.picture, wanted.picture)
     assert torch.equal(found.points, wanted.points) and torch.equal(found.facing, wanted.facing)
 
 

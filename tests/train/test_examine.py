@@ -10,7 +10,16 @@ from diffpc.face3d.predict import photo_points, render_condition
 from diffpc.images import read_image
 from diffpc.photos import Photo
 from diffpc.settings import Framing
-from diffpc.train.examine import Refused, Square, _aims, examine, flat_params, full_params, training_square
+from diffpc.train.examine import (
+    Refused,
+    Square,
+    _aims,
+    examine,
+    fitting_square,
+    flat_params,
+    full_params,
+    training_square,
+)
 from diffpc.train.settings import ExamineSettings
 from tests.train.people import encoded, frozen_pipeline, portrait
 
@@ -62,6 +71,17 @@ def test_the_square_stays_in_the_photo():
 def test_a_photo_that_ends_at_the_face_is_refused(frame, message):
     with pytest.raises(InputError, match=message):
         training_square(BOX, frame, FRAMING, MIDDLE)
+
+
+def test_a_face_near_the_border_is_taken_closer():
+    # 200 px a side the centre would be at (141.75 - 18) / 200 = 0.62; 120 / 0.7 = 171 leave 141.75 - 0.5 * 171 = 56.25,
+    # but for the border 218 - 171 = 47
+    with pytest.raises(InputError, match=r"its x would be 0\.62"):
+        training_square(BOX, (218, 300), FRAMING, MIDDLE)
+    assert fitting_square(BOX, (218, 300), FRAMING, MIDDLE) == Square(47, 39, 171)
+    assert fitting_square(BOX, (400, 300), FRAMING, MIDDLE) == Square(42, 22, 200)
+    with pytest.raises(InputError, match=r"its x would be 0\.62"):
+        fitting_square(BOX, (206, 300), FRAMING, MIDDLE)
 
 
 def test_without_a_framing_the_largest_square_is_taken():

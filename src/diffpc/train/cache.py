@@ -37,7 +37,7 @@ from diffpc.weights import fingerprint, sha256
 INDEX = "cache.json"
 REJECTS = "rejects.jsonl"
 
-_FORMAT = 2
+_FORMAT = 3
 """Counts up when the same photos and settings give other values than before."""
 
 _CONTENTS = "contents"

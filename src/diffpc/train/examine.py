@@ -106,7 +106,7 @@ def examine(photo: Photo, eyes: Eyes, settings: ExamineSettings) -> Examined | R
         params=placed,
         i_3d=render_condition(placed, eyes.model, settings.size, settings.size),
         features=_features(image, face, eyes, settings.patches),
-        skin=peel(image, params, eyes.model, min(SIDE, settings.size)),
+        skin=peel(image, params, eyes.model, min(SIDE, 3 * settings.size // 2)),
     )
 
 
@@ -149,6 +149,23 @@ def training_square(
     return Square(left, top, side)
 
 
+def fitting_square(
+    box: tuple[float, float, float, float],
+    frame: tuple[int, int],
+    framing: Framing,
+    aims: tuple[float, float, float],
+) -> Square:
+    """`training_square`; where the photo leaves too little room, with the face as large as may be.
+
+    Raises:
+        InputError: if that is too much too.
+    """
+    try:
+        return training_square(box, frame, framing, aims)
+    except InputError:
+        return training_square(box, frame, framing, (1.0, *aims[1:]))
+
+
 @dataclass(frozen=True)
 class _CropOnly:
     """Stands in for the local features where only the crop that they would see is wanted."""
@@ -174,9 +191,9 @@ def _square(params: FaceParams, key: str, eyes: Eyes, settings: ExamineSettings)
     """The training square of a face."""
     points = photo_points(params, eyes.model)
     (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    aims = _aims(key, settings.spread)
+    box, framing = (x0, y0, x1, y1), eyes.settings.framing
     try:
-        square = training_square((x0, y0, x1, y1), params.frame, eyes.settings.framing, aims)
+        square = fitting_square(box, params.frame, framing, _aims(key, settings.spread))
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
     if settings.size > settings.upsampling * square.side:
