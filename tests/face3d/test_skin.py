@@ -7,7 +7,7 @@ import torch
 from diffpc.face3d.light import load_light_model
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, photo_points, posed, render_condition
-from diffpc.face3d.skin import MARGIN, UNKNOWN, Skin, _borders, _closed, dressed, peel
+from diffpc.face3d.skin import BAND, MARGIN, TURNED, UNKNOWN, Skin, _borders, _closed, dressed, peel
 from tests.face3d.test_model import small_flame
 
 SIZE = 160
@@ -61,21 +61,55 @@ def test_what_the_reference_hides_is_gray(model, photo):
     picture = dressed(skin, face(model), model, SIZE, SIZE)
     middle = SIZE // 2
     left, right = known(picture)[:, :middle].sum(), known(picture)[:, middle:].sum()
-    assert right > 2000 > 4 * left or left > 2000 > 4 * right
+    assert max(left, right) > 2000 and max(left, right) > 1.8 * min(left, right)
     assert float(skin.facing.min()) < 0 < float(skin.facing.max()) <= 1
-    outside = render_condition(face(model), model, SIZE, SIZE) == 0
-    border = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    border[20:-20, 20:-20] = False
-    assert torch.equal(picture[outside & border], torch.full_like(picture[outside & border], UNKNOWN))
+    corner = picture[:20, :20]
+    assert torch.equal(corner, torch.full_like(corner, UNKNOWN))
+
+
+def test_a_band_carries_what_is_around_the_face(model, photo):
+    picture = dressed(peel(photo, face(model), model), face(model), model, SIZE, SIZE)
+    face_alone = render_condition(face(model), model, SIZE, SIZE) > 0
+    rows, columns = face_alone.nonzero(as_tuple=True)
+    above, beside = int(rows.min()) - 12, int(columns.max()) + 10
+    middle_row, middle_column = int(rows.float().mean()), int(columns.float().mean())
+    for row, column in ((above, middle_column), (middle_row, beside)):
+        wanted = torch.from_numpy(photo[row, column]) / 255
+        # Its outer rim is half as sure: the colour fades to gray.
+        telling = (wanted - UNKNOWN).abs() > 0.1
+        share = ((picture[row, column] - UNKNOWN) / (wanted - UNKNOWN))[telling]
+        assert len(share) > 1 and share.min() > 0.4 and share.max() < 1.1
+    left = int(columns.min() - 0.5 * (columns.max() - columns.min()))
+    assert left > 5 and not known(picture)[:, :left].any()
+
+
+def test_the_band_beside_a_hidden_cheek_is_hidden_too(model, photo):
+    picture = dressed(peel(photo, face(model, yaw=60.0), model), face(model), model, SIZE, SIZE)
+    covered = known(picture).float()
+    left, right = covered[:, : SIZE // 2].mean(), covered[:, SIZE // 2 :].mean()
+    assert max(left, right) > 2 * min(left, right)
+
+
+def test_beyond_the_photo_nothing_is_known(model, photo):
+    cut_off = photo[:, : SIZE // 2]  # half of the face
+    params = replace(face(model), frame=(SIZE // 2, SIZE))
+    skin = peel(cut_off, params, model)
+    assert (skin.picture == 128).all(axis=2).mean() > 0.3
+    assert np.abs(skin.picture[:, -40:].astype(int) - 128).max() <= 1
 
 
 def test_lids_and_lips_are_closed(model):
     surface = _closed(tuple(map(tuple, model.triangles.tolist())))
-    assert sorted(map(len, surface.holes)) == [16, 16, 20]
-    (outline,) = _borders(tuple(map(tuple, surface.triangles.tolist())))
-    assert len(outline) == 36
-    closed = surface.extended(model.mean[None])
-    assert torch.allclose(closed[0, -1], model.mean[list(surface.holes[-1])].mean(0), atol=1e-6)
+    assert sorted(map(len, surface.holes)) == [16, 16, 20] and len(surface.rim) == 36
+    outlines = _borders(tuple(map(tuple, surface.triangles.tolist())))
+    assert sorted(map(len, outlines)) == [36, 36, 36]  # the face's own, and both of the band
+    closed, count = surface.extended(model.mean[None])[0], len(model.mean)
+    assert torch.allclose(closed[count + 2], model.mean[list(surface.holes[-1])].mean(0), atol=1e-6)
+    middle, rim = model.mean.mean(0), model.mean[list(surface.rim)]
+    assert torch.equal(closed[count + 3 : count + 39], rim)
+    assert torch.allclose(closed[count + 39 :], middle + BAND * (rim - middle), atol=1e-6)
+    facing = surface.facing(torch.arange(count).float())
+    assert torch.allclose(facing[count + 3 : count + 39], torch.tensor(surface.rim) + TURNED[0])
     mouth = replace(model.expressed({"jawOpen": 1.0}), camera=face(model).camera, crop=face(model).crop)
     mouth = replace(mouth, frame=(SIZE, SIZE))
     white = Skin(
@@ -88,12 +122,14 @@ def test_lids_and_lips_are_closed(model):
 def test_a_mesh_without_holes_stays_as_it_is():
     triangles = ((0, 1, 2), (0, 2, 3))
     assert _closed(triangles).holes == ()
-    assert _closed(triangles).triangles.tolist() == [[0, 1, 2], [0, 2, 3]]
+    assert _closed(triangles).triangles.tolist()[:2] == [[0, 1, 2], [0, 2, 3]]
+    assert len(_closed(triangles).triangles) == 2 + 2 * 4
     tetrahedron = ((0, 1, 2), (0, 2, 3), (0, 3, 1), (1, 3, 2))
-    assert _closed(tetrahedron).holes == ()
+    assert _closed(tetrahedron).holes == () and _closed(tetrahedron).rim == ()
+    assert _closed(tetrahedron).triangles.tolist() == [list(corners) for corners in tetrahedron]
 
 
-def test_the_picture_is_the_face_and_little_more(model, photo):
+def test_the_picture_is_the_face_and_what_is_around_it(model, photo):
     skin = peel(photo, face(model), model, side=64)
     assert skin.picture.shape == (64, 64, 3)
     low, high = skin.points.amin(0), skin.points.amax(0)

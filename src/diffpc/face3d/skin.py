@@ -1,9 +1,10 @@
-"""The reference's skin on the target's mesh: what a face looks like, carried over to where it is to be.
+"""The reference's skin on the target's mesh: what a head looks like, carried over to where it is to be.
 
 I_3d says where every point of the face is, the identity tokens say whose face it is; a network with the paper's
 training learns from these two how the person's skin, brows and lips look. The skin says it outright: a point of the
-mesh takes the colour that it has in the reference photo. It is no part of the paper, and ID-Ctrl can be built
-without it.
+mesh takes the colour that it has in the reference photo. The mesh ends at hairline and jaw; a band around it, drawn
+out from its rim, carries along what is there: hair, ears, the neck. It is no part of the paper, and ID-Ctrl can be
+built without it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,19 @@ from diffpc.types import FaceParams, Image
 SIDE = 256
 """Of the square that is kept of a reference, in pixels."""
 
-MARGIN = 1.1
-"""Side of that square, in sides of the face's box."""
+BAND = 1.75
+"""How far from the face's middle the band ends, in distances of the rim."""
+
+MARGIN = 1.9
+"""Side of that square, in sides of the face's box: the band and a little more."""
 
 SEEN = (0.1, 0.3)
 """Cosine between surface and camera in the reference: skin seen flatter than the first is unknown, steeper than the
 second known."""
+
+TURNED = (0.35, 0.2)
+"""What the band's facing is more than its rim's, within and without: a rim is seen flat, the hair beside it is not.
+Beside a face that is turned away it is hidden all the same."""
 
 UNKNOWN = 0.5
 """Gray where no skin is known."""
@@ -53,16 +61,27 @@ class Skin:
 
 @dataclass(frozen=True)
 class _Surface:
-    """A mesh whose eyes and mouth are closed by fans."""
+    """A mesh whose eyes and mouth are closed by fans, and the band around it.
+
+    Its vertices are the mesh's V; the middle of each hole; the rim of the face, R, again; and the band's outer rim.
+    """
 
     triangles: Int[Tensor, "F 3"]
     holes: tuple[tuple[int, ...], ...]
-    """Rims; the middle of each is one more vertex, in this order."""
+    """Their rims."""
+    rim: tuple[int, ...]
+    """The face's own; empty where a mesh has none."""
 
     def extended(self, values: Float[Tensor, "B V D"]) -> Float[Tensor, "B W D"]:
-        """Values at the V vertices and then at the middles."""
-        middles = [values[:, list(rim)].mean(1, keepdim=True) for rim in self.holes]
-        return torch.cat([values, *middles], dim=1)
+        """Places at the V vertices and then at all others: what is linear in a vertex's place."""
+        middles = [values[:, list(hole)].mean(1, keepdim=True) for hole in self.holes]
+        rim, middle = values[:, list(self.rim)], values.mean(1, keepdim=True)
+        return torch.cat([values, *middles, rim, middle + BAND * (rim - middle)], dim=1)
+
+    def facing(self, values: Float[Tensor, " V"]) -> Float[Tensor, " W"]:
+        """The same of `Skin.facing`."""
+        middles = [values[list(hole)].mean(0, keepdim=True) for hole in self.holes]
+        return torch.cat([values, *middles, *(values[list(self.rim)] + more for more in TURNED)])
 
 
 def peel(image: Image, params: FaceParams, model: FaceModel, side: int = SIDE) -> Skin:
@@ -82,7 +101,13 @@ def peel(image: Image, params: FaceParams, model: FaceModel, side: int = SIDE) -
     with torch.no_grad():
         normals = vertex_normals(model.vertices(params).world, model.triangles)[0]
     placed = transform_points(points, square.matrix())
-    return Skin(cut(image, square), torch.from_numpy(placed).float(), normals[:, 2].clone())
+    return Skin(_cut(image, square), torch.from_numpy(placed).float(), normals[:, 2].clone())
+
+
+def _cut(image: Image, square: Square) -> Image:
+    """The square, gray where it reaches beyond the photo."""
+    inside = cut(np.full_like(image, 255), square) / 255
+    return np.where(inside < 1, 255 * UNKNOWN, cut(image, square)).round().astype(np.uint8)
 
 
 @torch.no_grad()
@@ -107,10 +132,12 @@ def dressed(
     surface = _surface(model)
     placed = crop_to_frame_ndc(params.crop, params.frame, view).apply(model.vertices(params).projected)
     fragments = rasterise(surface.extended(placed), surface.triangles, height, width)
-    source = surface.extended(torch.cat([skin.points, skin.facing[:, None]], dim=1)[None])
+    points = surface.extended(skin.points[None])[0]
+    source = torch.cat([points, surface.facing(skin.facing)[:, None]], dim=1)[None]
     found = interpolate(source, surface.triangles, fragments)[0]
     known = ((found[..., 2] - SEEN[0]) / (SEEN[1] - SEEN[0])).clamp(0, 1) * (fragments.face_index[0] >= 0)
-    colours = _sampled(skin.picture, found[..., :2])
+    inside = ((found[..., :2] >= 0) & (found[..., :2] <= skin.picture.shape[0] - 1)).all(-1)
+    known, colours = known * inside, _sampled(skin.picture, found[..., :2])
     return UNKNOWN + known[..., None] * (colours - UNKNOWN)
 
 
@@ -130,14 +157,25 @@ def _surface(model: FaceModel) -> _Surface:
 @lru_cache(maxsize=4)
 def _closed(triangles: tuple[tuple[int, int, int], ...]) -> _Surface:
     """Every border but the longest, the face's own, is closed: lids and lips have skin behind their rims too."""
-    holes = sorted(_borders(triangles), key=len)[:-1]
-    middle = 1 + max(max(corners) for corners in triangles)
+    borders = sorted(_borders(triangles), key=len)
+    holes, rim = borders[:-1], borders[-1] if borders else ()
+    count = 1 + max(max(corners) for corners in triangles)
     fans = [
-        (rim[place], rim[(place + 1) % len(rim)], middle + number)
-        for number, rim in enumerate(holes)
-        for place in range(len(rim))
+        (hole[place], hole[(place + 1) % len(hole)], count + number)
+        for number, hole in enumerate(holes)
+        for place in range(len(hole))
     ]
-    return _Surface(torch.tensor([*triangles, *fans]), tuple(holes))
+    inner, outer = count + len(holes), count + len(holes) + len(rim)
+    band = [
+        corners
+        for place in range(len(rim))
+        for here, there in ((place, (place + 1) % len(rim)),)
+        for corners in (
+            (inner + here, inner + there, outer + here),
+            (inner + there, outer + there, outer + here),
+        )
+    ]
+    return _Surface(torch.tensor([*triangles, *fans, *band]), tuple(holes), rim)
 
 
 def _borders(triangles: tuple[tuple[int, int, int], ...]) -> list[tuple[int, ...]]:
