@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.utils.data import default_collate
 
@@ -132,3 +133,26 @@ def test_the_decoder_is_told_whose_face_it_draws():
     same = task._identity_loss(given["picture"], given, faces)
     assert torch.allclose(same, torch.zeros(1), atol=1e-5)
     assert "embedder" in task.frozen()
+
+
+def test_a_discriminator_has_its_share_of_the_decoders_gradient():
+    pictures = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    task = DecoderTask(vae(), pictures, torch.randn(2, 16, 8, 8), window=4, realism=0.25)
+    assert task.discriminator is not None and set(task.modules()) == {"decoder", "discriminator"}
+    with torch.no_grad():
+        for parameter in task.discriminator.parameters():
+            parameter.add_(0.05)
+    terms = task.losses(batch(task, 2))
+    last = task.vae.decoder.conv_out.weight
+
+    def gradient(term):
+        return torch.autograd.grad(term.mean(), last, retain_graph=True)[0]
+
+    drawing = gradient(terms["pixels"] + terms["edges"])
+    share = gradient(terms["total"] - terms["discriminator"]) - drawing
+    assert float(share.norm() / drawing.norm()) == pytest.approx(0.25, rel=1e-3)
+    assert (
+        torch.nn.functional.cosine_similarity(share.flatten(), gradient(terms["realism"]).flatten(), dim=0)
+        > 0.999
+    )
+    assert gradient(terms["discriminator"] + 0 * terms["pixels"]).abs().max() == 0

@@ -90,3 +90,10 @@ def test_the_blocks_of_a_transformer_are_gathered_one_by_one(alone):
     shard(control)
     assert len(blocks) == 2 and all(isinstance(block, FSDPModule) for block in blocks)
     assert not any(isinstance(part, FSDPModule) for block in blocks for part in block.children())
+
+
+def test_attention_is_plain_on_a_cpu_and_afterwards_as_before():
+    engine, before = Engine(EngineSettings()), torch.backends.cuda.flash_sdp_enabled()
+    with engine.attention():
+        assert torch.backends.cuda.math_sdp_enabled() and not torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled() == before

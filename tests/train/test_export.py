@@ -111,6 +111,33 @@ def rewritten(run, change):
     restated(run, lambda state: state.update(sha256=sha256(file)))
 
 
+def test_a_graded_run_draws_without_guidance_and_leaves_its_helpers(run, tmp_path):
+    """A run of that stage has the base's weights too, and a discriminator's."""
+    base = {"unet", "text_encoder", "text_encoder_2"}
+    pipeline = random_pipeline()
+
+    def graded(tensors):
+        for name in base:
+            for key, value in getattr(pipeline, name).state_dict().items():
+                for kind in ("weight", "average"):
+                    tensors[f"{kind}/{name}.{key}"] = value.clone() + 1
+        for kind in ("weight", "average"):
+            tensors[f"{kind}/discriminator.heads.0.0.bias"] = torch.ones(3)
+
+    rewritten(run, graded)
+    restated(run, lambda state: state["settings"].update(stage="obey"))
+    export(run, tmp_path / "model", EXACT, silent)
+    found = DiffPCPipeline.from_pretrained(tmp_path / "model")
+    assert found.config["defaults"]["guidance"] == 1.0
+    assert torch.equal(found.unet.conv_in.weight, pipeline.unet.conv_in.weight + 1)
+
+
+def test_a_critic_is_no_model(run, tmp_path):
+    restated(run, lambda state: state["settings"].update(stage="critic"))
+    with pytest.raises(UsageError, match="--critic"):
+        export(run, tmp_path / "model", EXACT, silent)
+
+
 def test_the_adapter_has_the_averaged_weights_or_the_raw_ones(finished, tmp_path):
     averaged, raw = tmp_path / "averaged.safetensors", tmp_path / "raw.safetensors"
     found = export(finished.folder, averaged, EXACT, silent)

@@ -12,7 +12,7 @@ from diffpc.face3d.skin import dressed
 from diffpc.photos import read_photos
 from diffpc.train.cache import CacheTools, build_cache
 from diffpc.train.examine import Refused, examine
-from diffpc.train.pairs import DENSITIES, PairDataset, _another, _first, _pick
+from diffpc.train.pairs import DENSITIES, PairDataset, _another, _first, pick
 from diffpc.train.positions import Samples, Share, generator_at, loader
 from diffpc.train.settings import CacheSettings, ExamineSettings, PairSettings
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
@@ -251,7 +251,7 @@ def test_samples_can_be_collated(pairs):
 
 
 def test_numbers_become_choices():
-    assert [_pick(number, 3) for number in (0.0, 0.33, 0.34, 0.999, 1 - 2**-53)] == [0, 0, 1, 2, 2]
+    assert [pick(number, 3) for number in (0.0, 0.33, 0.34, 0.999, 1 - 2**-53)] == [0, 0, 1, 2, 2]
 
 
 def test_wrong_requests_are_refused(photos, cache, pairs, pipeline):

@@ -153,7 +153,7 @@ def test_a_changed_setting_is_named_before_any_photo_is_looked_at(places):
     trained(recipe(), places, stop_at=2)
     other = replace(recipe(), cache=replace(recipe().cache, spread=0.1))
     started = set(places.cache.iterdir())
-    with pytest.raises(UsageError, match=r"cache\.spread was 0\.5, is 0\.1"):
+    with pytest.raises(UsageError, match=r"cache\.spread was 1\.0, is 0\.1"):
         trained(other, places)
     assert set(places.cache.iterdir()) == started
     slower = replace(recipe(), loop=replace(recipe().loop, learning_rate=5e-4))

@@ -19,8 +19,10 @@ from diffpc.train.settings import (
     EngineSettings,
     IdentityLoss,
     LoopSettings,
+    ObeySettings,
     PairSettings,
     Recipe,
+    WishSettings,
 )
 
 
@@ -47,6 +49,7 @@ METAVARS = {
     "captions": ("FILE", None),
     "start_from": ("ADAPTER", "a new one"),
     "cache_folder": ("FOLDER", "in the output"),
+    "critic": ("RUN", "none"),
     "stop_at": ("IMAGES", "at the end"),
 }
 """How `--help` names values that may be left out, and what then stands for them."""
@@ -57,6 +60,8 @@ GROUPS = {
     "identity": IdentityLoss,
     "pairs": PairSettings,
     "cache": CacheSettings,
+    "wishes": WishSettings,
+    "obey": ObeySettings,
     "engine": EngineSettings,
 }
 """Fields of the recipe that are options one by one."""
@@ -79,6 +84,8 @@ class Options:
     """An adapter, or a model with one, to train further."""
     cache_folder: Path | None = None
     """Where to keep what is computed once per photo, so that several runs share it."""
+    critic: Path | None = None
+    """The run of a critic (tiny_critic), for tiny_obey."""
     stop_at: int | None = None
     """Stop after so many images; the run can go on later."""
     dry_run: bool = False
@@ -91,6 +98,8 @@ class Options:
     """Rows in each picture of progress."""
     preview_images: int = 10_000
     """Images between pictures of progress; 0 draws none."""
+    realism: float = 0.0
+    """How much a decoder learns from a discriminator, in gradients of its other terms."""
     window: int | None = None
     """Side, in latents, of the windows that an autoencoder learns from; None takes whole pictures."""
 
@@ -119,6 +128,7 @@ def run(arguments: Sequence[str]) -> int:
         captions=options.captions,
         start_from=options.start_from,
         cache=options.cache_folder,
+        critic=options.critic,
     )
     trainer = train(recipe, places, say_for(options.quiet), options.stop_at, progress=not options.quiet)
     if trainer.engine.main:
@@ -140,7 +150,7 @@ def _parsed(preset: Recipe, arguments: Sequence[str]) -> tuple[Options, Recipe]:
     ]
     plain = [
         (name, get_type_hints(Options)[name], field(default=getattr(preset, name)))
-        for name in ("previews", "preview_images", "window")
+        for name in ("previews", "preview_images", "realism", "window")
     ]
     places = [option(Options, name, *names) for name, names in METAVARS.items()]
     kind = make_dataclass("Train", [*places, *plain, *groups], bases=(Options,), frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffpc.diffusion.backbone import downscale, unscaled
 from diffpc.faces.embed import FaceEmbedder
+from diffpc.train.adversary import PatchDiscriminator, believed, told_apart
 from diffpc.train.loss import identity_loss
 from diffpc.train.positions import Drawn
 from diffpc.types import LandmarkLayout
@@ -128,6 +129,7 @@ class DecoderTask:
         latents: Float[Tensor, "N C h w"],
         window: int | None = None,
         faces: Faces | None = None,
+        realism: float = 0.0,
     ) -> None:
         """Set the lesson.
 
@@ -138,14 +140,17 @@ class DecoderTask:
             window: side of the latent windows that are drawn; all of a picture by default. The decoder is
                 convolutional: half the side costs a quarter and teaches nearly as much.
             faces: for an ID loss; windows are then about the faces.
+            realism: of a discriminator's gradient, in gradients of the other terms at the last layer; 0 has none.
         """
         self.vae, self.pictures, self.latents, self.faces = vae, pictures, latents, faces
         self.window = window or latents.shape[-1]
-        self.parts = decoder_parts(vae)
+        self.parts, self.realism = decoder_parts(vae), realism
+        self.discriminator = PatchDiscriminator() if realism else None
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Decoder and the convolution before it."""
-        return {"decoder": self.parts}
+        """Decoder and the convolution before it, and the discriminator."""
+        found: dict[str, nn.Module] = {"decoder": self.parts}
+        return found if self.discriminator is None else {**found, "discriminator": self.discriminator}
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """What looks at faces: the latents are given."""
@@ -163,17 +168,35 @@ class DecoderTask:
         drawn = self.vae.decode(given, return_dict=False)[0]
         terms = drawing_terms(drawn, batch["picture"])
         total = terms["pixels"] + terms["edges"]
-        if self.faces is None:
+        if self.faces is not None:
+            terms["identity"] = self._identity_loss(drawn, batch, self.faces)
+            total = total + self.faces.weight * terms["identity"]
+        if self.discriminator is None:
             return {**terms, "total": total}
-        identity = self._identity_loss(drawn, batch, self.faces)
-        return {**terms, "identity": identity, "total": total + self.faces.weight * identity}
+        realism = -believed(self.discriminator, (drawn,))
+        lesson = told_apart(self.discriminator, (batch["picture"],), (drawn.detach(),))
+        total = total + self._weight(total, realism) * realism + lesson
+        return {**terms, "realism": realism, "discriminator": lesson, "total": total}
+
+    def _weight(self, total: Tensor, realism: Tensor) -> Tensor:
+        """What makes the discriminator's gradient at the last layer the wanted share of the others' (VQGAN, Eq. 7)."""
+        if not total.requires_grad:
+            return total.new_zeros(())
+        last = self.vae.decoder.conv_out.weight
+        sizes = [
+            torch.autograd.grad(term.mean(), last, retain_graph=True)[0].norm() for term in (total, realism)
+        ]
+        return self.realism * (sizes[0] / (sizes[1] + 1e-6)).clamp(max=1e3).detach()
 
     def _identity_loss(self, drawn: Tensor, batch: Mapping[str, Tensor], faces: Faces) -> Float[Tensor, " B"]:
         """1 - cosine of the drawn face's vector and the picture's."""
         embed, places = faces.embedder.embed, batch["landmarks"]
-        with torch.no_grad():
-            wanted = embed(batch["picture"], places, faces.layout)
-        found = embed(drawn.float(), places, faces.layout)
+        with torch.autocast(
+            drawn.device.type, enabled=False
+        ):  # persons differ by less than bfloat16 can tell
+            with torch.no_grad():
+                wanted = embed(batch["picture"], places, faces.layout)
+            found = embed(drawn.float(), places, faces.layout)
         return identity_loss(found, wanted, torch.ones(len(found), device=found.device))
 
     def _draw(self, generator: torch.Generator) -> dict[str, Tensor]:

@@ -25,6 +25,9 @@ from diffpc.train.stages import trained_modules
 from diffpc.types import Say
 from diffpc.weights import check_state
 
+HELPERS = {"discriminator"}
+"""Trained networks that are no part of a model."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -71,12 +74,18 @@ def export(run: Path, output: Path, settings: ExportSettings, say: Say) -> Expor
             f"{output}: a run of stage {recipe.stage!r} makes no adapter that stands alone; name a folder for "
             "the whole model"
         )
+    if recipe.stage == "critic":
+        raise UsageError(
+            f"{run}: a critic is no model; pass the run to diffpc train tiny_obey as --critic {run}"
+        )
     averaged = not settings.raw and recipe.loop.ema_images > 0
     if not averaged and not settings.raw:
         say("the run keeps no averages; the weights are those of the last step")
     with quiet():
         pipeline = build_pipeline(recipe, *_origin(found, settings))
         put_weights(trained_modules(recipe.stage, pipeline), found, averaged)
+        if recipe.stage == "obey":  # one branch has learnt what guidance did in two
+            pipeline.register_to_config(defaults={**dict(pipeline.config["defaults"]), "guidance": 1.0})
         _write(pipeline, output, settings.precision)
     files = [path for path in (output, *output.rglob("*")) if path.is_file()]
     size = sum(path.stat().st_size for path in files)
@@ -120,7 +129,14 @@ def put_weights(modules: Mapping[str, nn.Module], found: Checkpoint, averaged: b
     Raises:
         InputError: if weights or averages are missing, left over or of other shapes.
     """
-    kinds = {kind: _of_kind(found.tensors, kind) for kind in ("weight", "average", "buffer")}
+    kinds = {
+        kind: {
+            name: value
+            for name, value in _of_kind(found.tensors, kind).items()
+            if name.split(".", 1)[0] not in HELPERS
+        }
+        for kind in ("weight", "average", "buffer")
+    }
     lacking = len(kinds["weight"].keys() - kinds["average"].keys())
     if averaged and lacking:
         raise InputError(

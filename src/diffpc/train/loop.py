@@ -219,7 +219,7 @@ class Trainer:
             for name, value in next(self.batches).items()
         }
         positions = batch.pop("position")
-        with self.engine.accumulating(self.model, last):
+        with self.engine.accumulating(self.model, last), self.engine.attention():
             with self.engine.autocast():
                 terms = self.model(batch)
             self.engine.accelerator.backward(terms["total"].mean() / self.pieces)

@@ -60,29 +60,37 @@ class Objective:
         if self.judge is None or not self.identity.weight:
             return {"diffusion": diffusion, "total": diffusion}
         clean = loss.clean_estimate(prediction.float(), z_t, timesteps, self.scheduler)
-        identity = self._identity_loss(clean, batch, self.judge)
+        identity = identity_terms(clean, batch, self.judge, self.identity)
         total = diffusion + self.identity.weight * identity
         return {"diffusion": diffusion, "identity": identity, "total": total}
 
     def _weight(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "B H W"] | None:
         return None if self.face_weight == 1 else 1 + (self.face_weight - 1) * batch["face"].float()
 
-    def _identity_loss(self, clean: Tensor, batch: Mapping[str, Tensor], judge: Judge) -> Float[Tensor, " B"]:
-        """Eq. 20 where the image is clean enough; the gradient runs through decoder and embedder."""
-        chosen = (batch["timestep"] <= self.identity.until).nonzero().flatten()
-        if len(chosen) == 0:
-            return clean.new_zeros(len(clean))
-        scale = downscale(judge.decoder)
-        latents, landmarks = face_windows(
-            clean[chosen], batch["landmarks"][chosen], self.identity.window, scale
-        )
-        decoder: Any = judge.decoder  # its latents are declared as tensors of one type
-        pictures = decoder.decode(unscaled(latents, judge.decoder), return_dict=False)[0].float()
-        with torch.autocast(pictures.device.type, enabled=False):
-            vectors = judge.embedder.embed(pictures, landmarks, judge.layout)
-        found = torch.ones(len(chosen), device=clean.device)
-        terms = loss.identity_loss(vectors, batch["vector"][chosen, 0].float(), found)
-        return clean.new_zeros(len(clean)).index_put((chosen,), terms)
+
+def identity_terms(
+    clean: Float[Tensor, "B C H W"], batch: Mapping[str, Tensor], judge: Judge, settings: IdentityLoss
+) -> Float[Tensor, " B"]:
+    """Eq. 20 where the image is clean enough, 0 elsewhere; the gradient runs through decoder and embedder.
+
+    Args:
+        clean: estimates of the clean latents.
+        batch: their timestep, landmarks and, of the reference, vector.
+        judge: what looks.
+        settings: where it applies.
+    """
+    chosen = (batch["timestep"] <= settings.until).nonzero().flatten()
+    if len(chosen) == 0:
+        return clean.new_zeros(len(clean))
+    scale = downscale(judge.decoder)
+    latents, landmarks = face_windows(clean[chosen], batch["landmarks"][chosen], settings.window, scale)
+    decoder: Any = judge.decoder  # its latents are declared as tensors of one type
+    pictures = decoder.decode(unscaled(latents, judge.decoder), return_dict=False)[0].float()
+    with torch.autocast(pictures.device.type, enabled=False):
+        vectors = judge.embedder.embed(pictures, landmarks, judge.layout)
+    found = torch.ones(len(chosen), device=clean.device)
+    terms = loss.identity_loss(vectors, batch["vector"][chosen, 0].float(), found)
+    return clean.new_zeros(len(clean)).index_put((chosen,), terms)
 
 
 def face_windows(

@@ -104,7 +104,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             "face": target.face,
             "landmarks": target.landmarks,
             "vector": reference.vector,
-            **_local(reference),
+            **local_of(reference),
             "tokens": tokens,
             "tokens_2": tokens_2,
             "timestep": torch.tensor(draws.timestep),
@@ -147,8 +147,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return _Draws(
             target=chosen,
             reference=_another(self.persons[own], place, other) if settings.same_person_pairs else chosen,
-            caption="" if text < settings.text_drop else captions[_pick(caption, len(captions))],
-            timestep=_pick(DENSITIES[settings.density](time), settings.timesteps),
+            caption="" if text < settings.text_drop else captions[pick(caption, len(captions))],
+            timestep=pick(DENSITIES[settings.density](time), settings.timesteps),
             kept_global=somebody and vector >= settings.global_drop,
             kept_local=somebody and patches >= settings.local_drop,
             kept_skin=somebody and skin >= settings.skin_drop,
@@ -159,9 +159,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def _target(self, person: float, photo: float) -> tuple[int, int]:
         """Numbers of the person and of the photo among theirs."""
         if self.settings.targets == "photos":
-            return self._photos[_pick(photo, len(self._photos))]
-        own = _pick(person, len(self.persons))
-        return own, _pick(photo, len(self.persons[own]))
+            return self._photos[pick(photo, len(self._photos))]
+        own = pick(person, len(self.persons))
+        return own, pick(photo, len(self.persons[own]))
 
 
 def _logit_normal(number: float) -> float:
@@ -177,7 +177,7 @@ DENSITIES: dict[str, Callable[[float], float]] = {
 """A number uniform in [0, 1) -> one of that density."""
 
 
-def _pick(number: float, count: int) -> int:
+def pick(number: float, count: int) -> int:
     """A number uniform in [0, 1) -> one uniform in 0 to count - 1."""
     return min(int(number * count), count - 1)
 
@@ -191,10 +191,11 @@ def _first(own: list[Photo], count: int | None) -> tuple[Photo, ...]:
 def _another(own: tuple[Photo, ...], place: int, number: float) -> Photo:
     """One of a person's photos, but not the one at `place`, nor its mirror image."""
     others = [photo for photo in own if photo.source != own[place].source]
-    return others[_pick(number, len(others))]
+    return others[pick(number, len(others))]
 
 
-def _local(reference: CachedPhoto) -> dict[str, Tensor]:
+def local_of(reference: CachedPhoto) -> dict[str, Tensor]:
+    """The patch features of a photo, or the crop that they are to be computed of, in [-1, 1]."""
     if reference.patches is not None:
         return {"patches": reference.patches}
     return {"crop": reference.crop.float() / 127.5 - 1}

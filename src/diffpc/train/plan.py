@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffpc.diffusion.adapter import Adapter, build_adapter
-from diffpc.diffusion.backbone import Backbone, build, downscale
+from diffpc.diffusion.backbone import Backbone, build, build_scheduler, downscale
 from diffpc.loading import DTYPES
 from diffpc.train.adapter import AdapterTask, Networks
 from diffpc.train.align import AlignTask, Reader
 from diffpc.train.autoencoder import DecoderTask, VAETask
 from diffpc.train.base import BaseTask
+from diffpc.train.critic import Critic, CriticSettings, CriticTask
 from diffpc.train.engine import checkpoint_activations
 from diffpc.train.loop import Task
+from diffpc.train.obey import ObeyTask
+from diffpc.train.phrases import Phrases
 from diffpc.train.positions import Drawn
 from diffpc.train.settings import Recipe, Stage
 
@@ -68,6 +71,9 @@ def plan(recipe: Recipe, world: int = 1) -> Plan:
     with torch.device("meta"):
         base = build(recipe.model.backbone)
         parts = build_adapter(recipe.model.adapter, base.unet)
+    base = replace(
+        base, scheduler=build_scheduler(recipe.model.backbone)
+    )  # steps are counted with real numbers
     task = _task(recipe, base, parts)
     trained, frozen = ({name: _count(one) for name, one in part.items()} for part in _split(task, base))
     copies = 4 + (recipe.loop.ema_images > 0)
@@ -91,6 +97,9 @@ def _task(recipe: Recipe, base: Backbone, parts: dict[str, Any]) -> Task:
     adapter = Adapter(parts["id_ctrl"], parts["id_injectors"], parts.get("id_attention"))
     networks = Networks(parts["id_encoder"], adapter)
     empty = torch.zeros(recipe.model.backbone.text_encoder.length, dtype=torch.int64)
+    labels = (torch.zeros(1, len(Phrases().names)), torch.zeros(1, VALUES))
+    with torch.device("meta"):
+        critic = Critic(CriticSettings(latents.shape[1], side, labels[0].shape[1], VALUES))
     reader = Reader(parts["id_encoder"], base, (empty, empty))
     tasks: dict[Stage, Callable[[], Task]] = {
         "vae": lambda: VAETask(base.vae, pictures, recipe.window),
@@ -99,8 +108,13 @@ def _task(recipe: Recipe, base: Backbone, parts: dict[str, Any]) -> Task:
         "align": lambda: AlignTask(reader, _no_samples),
         "adapter": lambda: AdapterTask(base, networks, _no_samples),
         "joint": lambda: AdapterTask(base, networks, _no_samples, joint=True),
+        "critic": lambda: CriticTask(critic, latents, labels, base.scheduler),
+        "obey": lambda: ObeyTask(
+            base, networks, critic, (empty, empty), _no_samples, (recipe.obey, recipe.identity)
+        ),
     }
-    return tasks[recipe.stage]()
+    with torch.device("meta"):  # a stage may add networks of its own
+        return tasks[recipe.stage]()
 
 
 def _no_samples(seed: int) -> Drawn:
@@ -150,7 +164,15 @@ def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
         return {
             **{name: torch.zeros(latent) for name in ("z_0", "z_3d", "noise", "latents")},
             **{name: torch.ones(count, dtype=torch.bool) for name in flags},
-            **{name: torch.zeros(count, 3, pixels * side, pixels * side) for name in ("picture", "i_skin")},
+            **{
+                name: torch.zeros(count, 3, pixels * side, pixels * side)
+                for name in ("picture", "i_3d", "i_skin")
+            },
+            **{name: torch.zeros(count, len(Phrases().names)) for name in ("phrases", "weights")},
+            "values": torch.zeros(count, VALUES),
+            "critic_noise": torch.zeros(latent),
+            "critic_timestep": torch.zeros(count, dtype=torch.int64),
+            "turn": torch.zeros(count),
             "face": torch.zeros(count, side, side, dtype=torch.uint8),
             "timestep": torch.zeros(count, dtype=torch.int64),
             "tokens": tokens,
@@ -159,6 +181,9 @@ def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
             "patches": torch.zeros(count, PATCHES, model.adapter.local_width),
         }
 
+
+VALUES = 53
+"""What a critic measures of a light face: 50 of its expression, 3 of its rotation."""
 
 PATCHES = 257
 """Local features of a photo: ViT-H/14's at 224 px, more than any other's."""

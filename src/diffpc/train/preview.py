@@ -20,6 +20,7 @@ from diffpc.train.loop import Trainer
 from diffpc.train.pairs import PairDataset
 from diffpc.train.positions import Samples
 from diffpc.train.settings import Stage
+from diffpc.train.wishes import WishDataset
 from diffpc.types import Image
 
 FIRST = 1 << 40
@@ -28,11 +29,11 @@ FIRST = 1 << 40
 
 @torch.no_grad()
 def draw_pairs(pipeline: DiffPCPipeline, samples: Samples, count: int) -> Image:
-    """Reference, I_3d, I_skin (if told), target and portrait of pairs: with the target's caption, no guidance.
+    """Reference, I_3d, I_skin (if told), target and portrait of pairs or wishes: with their prompt, no guidance.
 
     Args:
         pipeline: with the networks in training.
-        samples: see `diffpc.train.adapter.AdapterTask`.
+        samples: see `diffpc.train.adapter.AdapterTask` and `diffpc.train.wishes.WishDataset`.
         count: rows.
     """
     batch = _batch(pipeline, samples, count)
@@ -67,6 +68,7 @@ PREVIEWS: dict[Stage, Callable[[DiffPCPipeline, Samples, int], Image]] = {
     "base": draw_captions,
     "adapter": draw_pairs,
     "joint": draw_pairs,
+    "obey": draw_pairs,
 }
 """Stage -> its picture; the start of the ID-Encoder has nothing to show."""
 
@@ -90,7 +92,10 @@ def _put(trainer: Trainer, values: dict[str, Tensor]) -> None:
 
 def _batch(pipeline: DiffPCPipeline, samples: Samples, count: int) -> dict[str, Tensor]:
     batch = default_collate([samples[FIRST + number] for number in range(count)])
-    return {name: value.to(pipeline.device) for name, value in batch.items()}
+    batch = {name: value.to(pipeline.device) for name, value in batch.items()}
+    if "i_3d" in batch:  # a wish
+        batch["z_3d"], batch["kept_skin"] = latents_of(batch["i_3d"], pipeline.vae), torch.ones(count)
+    return batch
 
 
 def _drawn(pipeline: DiffPCPipeline, batch: dict[str, Tensor], strength: float) -> Tensor:
@@ -117,7 +122,7 @@ def _grid(columns: list[list[Image]]) -> Image:
 
 def _references(samples: Samples, batch: dict[str, Tensor], side: int) -> list[Image]:
     """The crops that the local features see; grey where only features were kept."""
-    if isinstance(samples, PairDataset):
+    if isinstance(samples, PairDataset | WishDataset):
         crops = [samples.cache[row].crop.permute(1, 2, 0).numpy() for row in batch["reference"].tolist()]
     else:
         crops = [np.full((side, side, 3), 127, np.uint8)] * len(batch["z_0"])

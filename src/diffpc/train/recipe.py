@@ -52,7 +52,7 @@ def tiny() -> Recipe:
             ema_images=8_000.0,
             checkpoint_images=4_000,
         ),
-        cache=CacheSettings(size=128, patches=True, mirrored=True, pictures=True),
+        cache=CacheSettings(size=128, spread=1.0, patches=True, mirrored=True, pictures=True),
         identity=IdentityLoss(weight=0.0),
         pairs=PairSettings(text_drop=0.1, density="linear", own_skin=0.5),
         face_weight=4.0,
@@ -67,7 +67,7 @@ def tiny_vae() -> Recipe:
 def tiny_decoder() -> Recipe:
     """Its decoder on a finished encoder: windows about the faces, which are to stay the same person's."""
     drawn = _autoencoder("decoder", images=160_000)
-    return replace(drawn, window=12, identity=IdentityLoss(weight=8.0))
+    return replace(drawn, window=12, identity=IdentityLoss(weight=8.0), realism=0.5)
 
 
 def tiny_base() -> Recipe:
@@ -114,6 +114,34 @@ def tiny_gpu() -> Recipe:
     )
 
 
+def tiny_critic() -> Recipe:
+    """A critic of its portraits: what the captions of photos say, and their 3D faces, seen in noisy latents."""
+    small = tiny()
+    loop = replace(small.loop, images=400_000, batch=64, weight_decay=0.05, ema_images=4_000.0)
+    return replace(small, stage="critic", loop=replace(loop, checkpoint_images=50_000), preview_images=0)
+
+
+def tiny_obey() -> Recipe:
+    """Its adapter and base by what they draw, graded by --critic: for one branch, without guidance."""
+    small = tiny()
+    loop = replace(
+        small.loop,
+        images=60_000,
+        batch=16,
+        learning_rate=2e-4,
+        warmup_images=500,
+        betas=(0.5, 0.99),
+        ema_images=1_000.0,
+    )
+    return replace(
+        small,
+        stage="obey",
+        loop=loop,
+        identity=IdentityLoss(weight=2.5, until=750, window=12),
+        preview_images=2_000,
+    )
+
+
 def _autoencoder(stage: Stage, images: int) -> Recipe:
     small = tiny()
     loop = replace(small.loop, images=images, batch=16, warmup_images=500, ema_images=2_000.0)
@@ -128,6 +156,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny_align": tiny_align,
     "tiny_joint": tiny_joint,
     "tiny_gpu": tiny_gpu,
+    "tiny_critic": tiny_critic,
+    "tiny_obey": tiny_obey,
     "sdxl": sdxl,
 }
 """name -> recipe."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from diffpc.train.build import build_pipeline, fit_scale, gather
 from diffpc.train.cache import Crew
 from diffpc.train.changes import refuse_changes
 from diffpc.train.checkpoint import newest_settings
+from diffpc.train.critic import load_critic
 from diffpc.train.engine import Engine
 from diffpc.train.loop import JsonLines, Report, Trainer, check_batch
 from diffpc.train.memory import peak_memory
 from diffpc.train.preview import PREVIEWS, averaged_weights
-from diffpc.train.settings import Recipe
+from diffpc.train.settings import Recipe, Stage
 from diffpc.train.stages import task
 from diffpc.train.trackers import check_tracker, tracked
 from diffpc.types import Say
+
+OWN: dict[Stage, tuple[str, ...]] = {"obey": ("wishes", "obey"), "decoder": ("realism",)}
+"""Settings that only one stage has."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Places:
     """An adapter to go on from, by name or place, instead of an untrained one."""
     cache: Path | None = None
     """What is computed once per photo, for several runs to share; None keeps it in the output."""
+    critic: Path | None = None
+    """The run of a critic, for the stage that grades."""
 
 
 def train(
@@ -71,6 +77,8 @@ def train(
         pipeline = build_pipeline(recipe, places.base, places.start_from)
     crew = Crew(engine.rank, engine.world, engine.wait)
     material = gather(recipe, pipeline, photos, places.cache or places.output / "cache", crew, say)
+    if places.critic is not None:
+        material = replace(material, critic=load_critic(places.critic, say))
     if places.start_from is None:  # a trained adapter knows its scale
         fit_scale(pipeline, material.cache)
     lasting = _lasting(recipe, places) | {"photos": material.cache.folder.name}
@@ -104,12 +112,14 @@ def _check(recipe: Recipe, places: Places, engine: Engine) -> None:
 def _lasting(recipe: Recipe, places: Places) -> dict[str, Any]:
     """What must not change on the way, beside the loop's settings, which the trainer knows."""
     parts = asdict(recipe)
-    kept = {name: parts[name] for name in ("model", "stage", "cache", "identity", "pairs", "window")}
+    names = ("model", "stage", "cache", "identity", "pairs", "window", *OWN.get(recipe.stage, ()))
+    kept = {name: parts[name] for name in names}
     return {
         **kept,
         "precision": recipe.engine.precision,
         "base": places.base,
         "start_from": places.start_from,
+        **({} if places.critic is None else {"critic": str(places.critic)}),
     }
 
 

@@ -7,9 +7,10 @@ from typing import Literal
 
 from diffpc.settings import ModelSettings
 
-Stage = Literal["vae", "decoder", "base", "align", "adapter", "joint"]
+Stage = Literal["vae", "decoder", "base", "align", "adapter", "joint", "critic", "obey"]
 """What is trained: the autoencoder; its decoder alone; text encoders and UNet on it; the ID-Encoder's start; the
-adapter on the frozen base; the adapter and the base together. A published base has the first three behind it."""
+adapter on the frozen base; the adapter and the base together; a critic that sees whether portraits obey; adapter and
+base by what they draw. A published base has the first three behind it."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,44 @@ class PairSettings:
 
 
 @dataclass(frozen=True)
+class WishSettings:
+    """What is wished for, where portraits are graded as they are drawn (`diffpc.train.obey`)."""
+
+    own_face: float = 0.15
+    """Probability that the reference photo is its own target."""
+    text_drop: float = 0.1
+    """Probability of the empty prompt."""
+    adapter_drop: float = 0.1
+    """Probability that the base draws alone."""
+    silent: float = 0.15
+    """How much it matters that a portrait has the reference's looks where the prompt says nothing of them."""
+
+
+@dataclass(frozen=True)
+class ObeySettings:
+    """How drawn portraits are graded (`diffpc.train.obey`)."""
+
+    steps: int = 8
+    """Of the sampler whose portraits are graded."""
+    guidance: float = 2.0
+    """Of the teacher."""
+    teacher: float = 0.5
+    """Weight of the distance to it."""
+    phrases: float = 0.2
+    """Weight of what the prompt says."""
+    values: float = 0.1
+    """Weight of expression and pose."""
+    realism: float = 0.1
+    """Weight of what the discriminator says."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Term -> weight; the discriminator's own lesson is nobody else's."""
+        names = ("teacher", "phrases", "values", "realism")
+        return {**{name: getattr(self, name) for name in names}, "discriminator": 1.0}
+
+
+@dataclass(frozen=True)
 class ExportSettings:
     """What to take from a run, and in what form."""
 
@@ -170,10 +209,14 @@ class Recipe:
     engine: EngineSettings = field(default_factory=EngineSettings)
     identity: IdentityLoss = field(default_factory=IdentityLoss)
     pairs: PairSettings = field(default_factory=PairSettings)
+    wishes: WishSettings = field(default_factory=WishSettings)
+    obey: ObeySettings = field(default_factory=ObeySettings)
     face_weight: float = 1.0
     """How much more an error counts in L_diff where the target's face is; 1 in the paper."""
     window: int | None = None
     """Side, in latents, of the windows that an autoencoder learns from; None takes whole pictures."""
+    realism: float = 0.0
+    """How much an autoencoder's decoder learns from a discriminator, in gradients of its other terms; 0: nothing."""
     previews: int = 4
     """Portraits in each picture of progress."""
     preview_images: int = 10_000
