@@ -129,11 +129,10 @@ def tiny() -> ModelSettings:
             local_features="dlib",
             predictor="light",
             face_model="light",
-            framing=Framing(height=(0.56, 0.75), x=(0.4, 0.6), y=(0.48, 0.63)),
+            framing=Framing(height=(0.63, 0.75), x=(0.42, 0.58), y=(0.5, 0.62)),
             reference_scale=1.7,
             matter="none",
         ),
-        guidance=2.0,
     )
 
 

@@ -46,7 +46,7 @@ WISHES = (
 def row(pipeline: DiffPCPipeline, photo: Image) -> list[Image]:
     """A person's head and portraits."""
     person, model = pipeline.identify([photo]), pipeline.eyes.model
-    settings = PortraitSettings(guidance=2.0, seed=1)
+    settings = PortraitSettings(seed=1)
     found = [head(pipeline, photo)]
     for wish in WISHES:
         pose = posed(model, wish.angles, frame=pipeline.default_size)

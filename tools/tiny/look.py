@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--references", type=Path, nargs="+", required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--strength", type=float, default=1.0)
     arguments = parser.parse_args()

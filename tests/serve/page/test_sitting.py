@@ -221,7 +221,7 @@ def png_of(digest: str, weights: dict[str, str] | None = None, **changes: object
         "target": None,
         "expression": None,
         "pose": [25.0, -5.0, 0.0],
-        "place": [0.5, 0.5, 0.6],
+        "place": [0.5, 0.5, 0.65],
         "steps": 4,
         "guidance": 2.0,
         "strength": 0.5,
@@ -236,7 +236,7 @@ def test_a_dropped_png_returns_its_settings(sitting: Sitting, photo: Photo, look
     found, sliders, missing = replaying.returned(again, sitting, look)
     expected = {"prompt": "a clown", "seed": 7, "count": 1, "steps": 4, "guidance": 2.0, "strength": 0.5}
     assert again.plain == expected
-    assert sliders[0] == PoseSliders(25.0, -5.0, 0.0, 0.5, 0.5, 0.6)
+    assert sliders[0] == PoseSliders(25.0, -5.0, 0.0, 0.5, 0.5, 0.65)
     assert (found.expression.name, missing) == ("smile", ())
     assert wished(found, sliders, look).pose == Angles(25.0, -5.0, 0.0)
 
