@@ -93,9 +93,19 @@ VARIED = PromptSet(
 
 PLAIN = PromptSet(
     contrasts=(
-        _contrast("glasses", "a portrait photo of a person with glasses", "a portrait photo of a person"),
-        _contrast("hat", "a portrait photo of a person with a hat", "a portrait photo of a person"),
-        _contrast("beard", "a portrait photo of a person with a beard", "a portrait photo of a person"),
+        _contrast(
+            "glasses",
+            "a portrait photo of a person with glasses",
+            "a portrait photo of a person without glasses",
+        ),
+        _contrast(
+            "hat", "a portrait photo of a person with a hat", "a portrait photo of a person without a hat"
+        ),
+        _contrast(
+            "beard",
+            "a portrait photo of a person with a beard",
+            "a portrait photo of a person without a beard",
+        ),
         _contrast(
             "blond",
             "a portrait photo of a person with blond hair",

@@ -100,7 +100,7 @@ class Engine:
         """Products in the chosen precision."""
         return self.accelerator.autocast()
 
-    def attention(self) -> AbstractContextManager[None]:
+    def attention(self) -> AbstractContextManager[Any]:
         """On a CPU attention in plain products, whose gradient is ten times as fast; around forward and backward."""
         return sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
 
