@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from diffpc.diffusion.adapter import Adapter, Step
-from diffpc.diffusion.backbone import Backbone, encode_token_ids
+from diffpc.diffusion.adapter import Adapter, Condition, Step
+from diffpc.diffusion.backbone import Backbone, TextCondition, encode_token_ids
+from diffpc.diffusion.injector import Strength
 from diffpc.identity.local import LocalFeatures
 from diffpc.identity.scale import IdentityEncoder
 from diffpc.train.features import kept_features, skin_latents
@@ -98,16 +100,29 @@ class AdapterTask:
         return objective.losses(self._predict, batch)
 
     def _predict(self, z_t: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        parts, unet, timesteps = self.networks, self.backbone.unet, batch["timestep"]
+        parts, timesteps = self.networks, batch["timestep"]
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             encoders = (self.backbone.text_encoder, self.backbone.text_encoder_2)
             text = encode_token_ids(batch["tokens"], batch["tokens_2"], encoders)
-        added = self.backbone.added(text, z_t)
-        z_t = z_t.contiguous(memory_format=torch.channels_last)
         identity = parts.id_encoder(*kept_features(batch, parts.local))
         z_skin = skin_latents(batch, self.backbone.vae) if self._told_skin else None
         condition = parts.adapter.condition(identity, batch["z_3d"].float(), z_skin)
-        step = Step(z_t, timesteps, text.tokens, added)
         strength = batch["kept_adapter"].float()[:, None, None, None] if self.joint else 1.0
-        with parts.adapter.attached(unet, step, condition, strength):
-            return unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
+        step = step_of(self.backbone, text, z_t, timesteps)
+        return steered(self.backbone.unet, parts.adapter, step, condition, strength)
+
+
+def step_of(backbone: Backbone, text: TextCondition, z_t: Tensor, timesteps: Tensor) -> Step:
+    """What the UNet is called with."""
+    added = backbone.added(text, z_t)
+    return Step(z_t.contiguous(memory_format=torch.channels_last), timesteps, text.tokens, added)
+
+
+def steered(
+    unet: UNet2DConditionModel, adapter: Adapter, step: Step, condition: Condition, strength: Strength
+) -> Tensor:
+    """What the UNet predicts with the adapter, with gradients."""
+    with adapter.attached(unet, step, condition, strength):
+        return unet(
+            step.z_t, step.timesteps, encoder_hidden_states=step.text, added_cond_kwargs=step.added
+        ).sample

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.embeddings import get_timestep_embedding
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
@@ -129,7 +130,8 @@ class Critic(nn.Module):
 
     def forward(self, z_t: Float[Tensor, "B C H W"], timesteps: Int64[Tensor, " B"]) -> Reading:
         """Read latents at timesteps of 0 to `NOISIEST`."""
-        embedded = self.embed(_waves(timesteps, 32).to(z_t.dtype))
+        waves = get_timestep_embedding(timesteps, 32, downscale_freq_shift=0, max_period=1000)
+        embedded = self.embed(waves.to(z_t.dtype))
         hidden = self.enter(z_t.contiguous(memory_format=torch.channels_last))
         features: list[Tensor] = []
         for block in self.blocks:
@@ -230,10 +232,3 @@ class CriticTask:
             "noise": torch.randn(self.latents.shape[1:], generator=generator),
             "timestep": torch.randint(NOISIEST, (), generator=generator),
         }
-
-
-def _waves(timesteps: Int64[Tensor, " B"], count: int) -> Float[Tensor, "B count"]:
-    """Sines and cosines of timesteps of 0 to 999."""
-    rates = torch.exp(-math.log(1000) * torch.arange(count // 2, device=timesteps.device) / (count // 2))
-    angles = timesteps.float()[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -25,12 +25,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffpc.diffusion import ddim
-from diffpc.diffusion.adapter import Adapter, Condition, Step
+from diffpc.diffusion.adapter import Adapter, Condition
 from diffpc.diffusion.backbone import Backbone, TextCondition, encode_token_ids
 from diffpc.diffusion.sample import guided
 from diffpc.identity.scale import IdentityEncoder
 from diffpc.train import loss
-from diffpc.train.adapter import Networks
+from diffpc.train.adapter import Networks, steered, step_of
 from diffpc.train.adversary import LevelDiscriminator, believed, told_apart
 from diffpc.train.critic import Critic, phrase_loss
 from diffpc.train.features import latents_of, patch_features
@@ -93,13 +93,8 @@ class Painter:
 
     def predict(self, told: Told, z_t: Tensor, timesteps: Tensor) -> Tensor:
         """What the UNet says of noisy latents."""
-        unet, text = self.backbone.unet, told.text
-        added = self.backbone.added(text, z_t)
-        z_t = z_t.contiguous(memory_format=torch.channels_last)
-        step = Step(z_t, timesteps, text.tokens, added)
-        with self.adapter.attached(unet, step, told.condition, told.strength):
-            found = unet(z_t, timesteps, encoder_hidden_states=text.tokens, added_cond_kwargs=added).sample
-        return found.float()
+        step = step_of(self.backbone, told.text, z_t, timesteps)
+        return steered(self.backbone.unet, self.adapter, step, told.condition, told.strength).float()
 
 
 class ObeyTask:
@@ -176,15 +171,15 @@ class ObeyTask:
         scheduler, steps = self.painter.backbone.scheduler, self.settings.steps
         z_t, half = batch["noise"].float(), steps // 2
         first = (batch["turn"] * half).long()
-        kept: list[list[Tensor]] = [[], []]
+        kept: list[Tensor] = []
         timesteps: list[Tensor] = []
         for moment in ddim.moments(scheduler, steps, z_t.device):
-            kept[0].append(z_t)
+            kept.append(z_t)
             timesteps.append(moment.timestep)
             predicted = self.painter.predict(told, z_t, moment.timestep.expand(len(z_t)))
             z_t, _ = ddim.advanced(scheduler.config["prediction_type"], moment, predicted, z_t)
         torch.clear_autocast_cache()  # what was cast here knows no gradient
-        way, rows = torch.stack(kept[0]), torch.arange(len(first), device=first.device)
+        way, rows = torch.stack(kept), torch.arange(len(first), device=first.device)
         found = torch.cat([way[first, rows], way[first + half, rows]])
         return found, torch.stack(timesteps)[torch.cat([first, first + half])]
 

@@ -71,9 +71,8 @@ def plan(recipe: Recipe, world: int = 1) -> Plan:
     with torch.device("meta"):
         base = build(recipe.model.backbone)
         parts = build_adapter(recipe.model.adapter, base.unet)
-    base = replace(
-        base, scheduler=build_scheduler(recipe.model.backbone)
-    )  # steps are counted with real numbers
+    # Steps are counted with real numbers.
+    base = replace(base, scheduler=build_scheduler(recipe.model.backbone))
     task = _task(recipe, base, parts)
     trained, frozen = ({name: _count(one) for name, one in part.items()} for part in _split(task, base))
     copies = 4 + (recipe.loop.ema_images > 0)
