@@ -7,7 +7,7 @@ import torch
 from diffpc.face3d.light import load_light_model
 from diffpc.face3d.pose import Angles
 from diffpc.face3d.predict import Placement, photo_points, posed, render_condition
-from diffpc.face3d.skin import BAND, MARGIN, TURNED, UNKNOWN, Skin, _borders, _closed, dressed, peel
+from diffpc.face3d.skin import BAND, MARGIN, TURNED, UNKNOWN, _borders, _closed, dressed, peel
 from tests.face3d.test_model import small_flame
 
 SIZE = 160
@@ -108,20 +108,41 @@ def test_lids_and_lips_are_closed(model):
     middle, rim = model.mean.mean(0), model.mean[list(surface.rim)]
     assert torch.equal(closed[count + 3 : count + 39], rim)
     assert torch.allclose(closed[count + 39 :], middle + BAND * (rim - middle), atol=1e-6)
-    facing = surface.facing(torch.arange(count).float())
+    facing = surface.facing(torch.arange(count).float()[None], torch.tensor([0.0, 0.0, 0.5]))[0]
     assert torch.allclose(facing[count + 3 : count + 39], torch.tensor(surface.rim) + TURNED[0])
-    mouth = replace(model.expressed({"jawOpen": 1.0}), camera=face(model).camera, crop=face(model).crop)
-    mouth = replace(mouth, frame=(SIZE, SIZE))
-    white = Skin(
-        np.full((8, 8, 3), 255, np.uint8), torch.full((len(model.mean), 2), 3.5), torch.ones(len(model.mean))
-    )
-    shown = known(dressed(white, mouth, model, SIZE, SIZE))
-    assert shown.sum() > (render_condition(mouth, model, SIZE, SIZE) > 0).sum() + 20
+    means = torch.tensor([sum(hole) / len(hole) for hole in surface.holes])
+    assert torch.allclose(facing[count : count + 3], means - torch.tensor([0.0, 0.0, 1.0]))
+
+
+def test_a_mouth_that_opens_shows_what_the_reference_does_not(model):
+    def said(opening):
+        params = model.expressed({"jawOpen": opening})
+        return replace(params, camera=face(model).camera, crop=face(model).crop, frame=(SIZE, SIZE))
+
+    def holes(before, after):
+        """How much of the mouth is filled with the white that the whole photo is of."""
+        skin = peel(np.full((SIZE, SIZE, 3), 255, np.uint8), said(before), model)
+        picture = dressed(skin, said(after), model, SIZE, SIZE)
+        mesh = render_condition(said(after), model, SIZE, SIZE).squeeze() > 0
+        rows, columns = mesh.nonzero(as_tuple=True)
+        inside = torch.zeros_like(mesh)
+        middle = (rows.float().mean().int(), columns.float().mean().int())
+        inside[middle[0] + 8 : middle[0] + 32, middle[1] - 25 : middle[1] + 25] = True
+        empty = inside & ~mesh
+        assert empty.sum() > (100 if after else 3)
+        return float(known(picture)[empty].float().mean())
+
+    assert holes(0.0, 0.0) > 0.95 and holes(0.8, 0.8) > 0.95 and holes(0.8, 0.0) > 0.95
+    assert holes(0.0, 0.8) < 0.6
+    surface = _closed(tuple(map(tuple, model.triangles.tolist())))
+    shut, wide = (model.vertices(said(opening)).projected[0, :, :2] for opening in (0.0, 0.8))
+    assert surface.opened(shut, wide).tolist() == [0, 0, 1]
+    assert surface.opened(wide, shut).tolist() == [0, 0, 0]
 
 
 def test_a_mesh_without_holes_stays_as_it_is():
     triangles = ((0, 1, 2), (0, 2, 3))
-    assert _closed(triangles).holes == ()
+    assert _closed(triangles).holes == () and not len(_closed(triangles).opened(*torch.rand(2, 4, 2)))
     assert _closed(triangles).triangles.tolist()[:2] == [[0, 1, 2], [0, 2, 3]]
     assert len(_closed(triangles).triangles) == 2 + 2 * 4
     tetrahedron = ((0, 1, 2), (0, 2, 3), (0, 3, 1), (1, 3, 2))

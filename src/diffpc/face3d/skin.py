@@ -43,6 +43,10 @@ TURNED = (0.35, 0.2)
 """What the band's facing is more than its rim's, within and without: a rim is seen flat, the hair beside it is not.
 Beside a face that is turned away it is hidden all the same."""
 
+OPENED = (0.006, 0.016)
+"""How much larger a hole of the mesh is than in the reference, in areas of the face: a mouth that opens less is drawn
+with the lips it has, one that opens more shows teeth that the reference does not. Eyes never open so far."""
+
 UNKNOWN = 0.5
 """Gray where no skin is known."""
 
@@ -74,14 +78,31 @@ class _Surface:
 
     def extended(self, values: Float[Tensor, "B V D"]) -> Float[Tensor, "B W D"]:
         """Places at the V vertices and then at all others: what is linear in a vertex's place."""
-        middles = [values[:, list(hole)].mean(1, keepdim=True) for hole in self.holes]
         rim, middle = values[:, list(self.rim)], values.mean(1, keepdim=True)
-        return torch.cat([values, *middles, rim, middle + BAND * (rim - middle)], dim=1)
+        return torch.cat([values, *self._middles(values), rim, middle + BAND * (rim - middle)], dim=1)
 
-    def facing(self, values: Float[Tensor, " V"]) -> Float[Tensor, " W"]:
-        """The same of `Skin.facing`."""
-        middles = [values[list(hole)].mean(0, keepdim=True) for hole in self.holes]
-        return torch.cat([values, *middles, *(values[list(self.rim)] + more for more in TURNED)])
+    def facing(self, values: Float[Tensor, "B V"], opened: Float[Tensor, " H"]) -> Float[Tensor, "B W"]:
+        """The same of `Skin.facing`, less in the middle of holes that have opened."""
+        middles = [
+            one[..., 0] - 2 * share
+            for one, share in zip(self._middles(values[..., None]), opened, strict=True)
+        ]
+        return torch.cat([values, *middles, *(values[:, list(self.rim)] + more for more in TURNED)], dim=1)
+
+    def opened(self, before: Float[Tensor, "V 2"], after: Float[Tensor, "V 2"]) -> Float[Tensor, " H"]:
+        """How far each hole has opened: 0 no farther than skin stretches, 1 so that other things are seen."""
+        shares = [
+            torch.stack([_area(points[list(hole)]) for hole in self.holes])
+            / _area(points[list(self.rim)]).clamp_min(1e-6)
+            for points in (before, after)
+            if self.holes
+        ]
+        if not shares:
+            return torch.zeros(0)
+        return ((shares[1] - shares[0] - OPENED[0]) / (OPENED[1] - OPENED[0])).clamp(0, 1)
+
+    def _middles(self, values: Float[Tensor, "B V D"]) -> list[Float[Tensor, "B 1 D"]]:
+        return [values[:, list(hole)].mean(1, keepdim=True) for hole in self.holes]
 
 
 def peel(image: Image, params: FaceParams, model: FaceModel, side: int = SIDE) -> Skin:
@@ -132,8 +153,9 @@ def dressed(
     surface = _surface(model)
     placed = crop_to_frame_ndc(params.crop, params.frame, view).apply(model.vertices(params).projected)
     fragments = rasterise(surface.extended(placed), surface.triangles, height, width)
-    points = surface.extended(skin.points[None])[0]
-    source = torch.cat([points, surface.facing(skin.facing)[:, None]], dim=1)[None]
+    opened = surface.opened(skin.points, placed[0, :, :2])
+    facing = surface.facing(skin.facing[None], opened)
+    source = torch.cat([surface.extended(skin.points[None]), facing[..., None]], dim=2)
     found = interpolate(source, surface.triangles, fragments)[0]
     known = ((found[..., 2] - SEEN[0]) / (SEEN[1] - SEEN[0])).clamp(0, 1) * (fragments.face_index[0] >= 0)
     inside = ((found[..., :2] >= 0) & (found[..., :2] <= skin.picture.shape[0] - 1)).all(-1)
@@ -148,6 +170,12 @@ def _sampled(picture: UInt8[np.ndarray, "S S 3"], points: Float[Tensor, "H W 2"]
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
     sampled = functional.grid_sample(pixels, grid[None], padding_mode="border", align_corners=False)
     return sampled[0].permute(1, 2, 0)
+
+
+def _area(points: Float[Tensor, "N 2"]) -> Float[Tensor, ""]:
+    """Of a polygon, whichever way round."""
+    following = points.roll(-1, 0)
+    return 0.5 * (points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum().abs()
 
 
 def _surface(model: FaceModel) -> _Surface:
