@@ -85,6 +85,8 @@ def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, ca
         4,
         "--batch",
         2,
+        "--precision",
+        "bfloat16",
         "--only",
         "id_ctrl",
         "full",
@@ -97,4 +99,6 @@ def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, ca
     assert system["system"]["name"] == "diffpc"
     config = json.loads((tmp_path / "out" / "id_ctrl" / "model" / "id_injectors" / "config.json").read_text())
     assert "additive" in json.dumps(config)
+    (state,) = (tmp_path / "out" / "id_ctrl" / "run").glob("checkpoint-*/state.json")
+    assert json.loads(state.read_text())["settings"]["precision"] == "bfloat16"
     assert main(["evaluate", "ablate", *map(str, words[2:-2]), "nonsense", "--quiet"]) == 2

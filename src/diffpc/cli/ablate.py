@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from diffpc.cli.evaluate_actions import parsed
 from diffpc.cli.output import hush, say_for
@@ -40,6 +40,8 @@ class AblateOptions:
     """Training images per variant; by default the recipe's. A warm-up longer than a tenth of them becomes that."""
     batch: int | None = None
     """Images per optimiser step; by default the recipe's."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of products while training; by default the recipe's."""
     identity_weight: float = 0.1
     """lambda of Eq. 21, where a variant has the ID loss."""
     skin: bool = False
@@ -86,6 +88,7 @@ def _trainer(options: AblateOptions, say: Say) -> Callable[[Variant, Path], Path
     given = {"images": options.images, "batch": options.batch}
     loop = replace(recipe.loop, **{name: value for name, value in given.items() if value is not None})
     loop = replace(loop, warmup_images=min(loop.warmup_images, loop.images // 10))
+    engine = replace(recipe.engine, precision=options.precision or recipe.engine.precision)
 
     def make(variant: Variant, folder: Path) -> Path:
         model = folder / "model"
@@ -93,6 +96,7 @@ def _trainer(options: AblateOptions, say: Say) -> Callable[[Variant, Path], Path
             recipe,
             model=replace(recipe.model, adapter=variant.adapter),
             loop=loop,
+            engine=engine,
             identity=replace(
                 recipe.identity, weight=options.identity_weight if variant.identity_loss else 0.0
             ),
