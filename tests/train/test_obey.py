@@ -42,7 +42,9 @@ def samples(seed, **fixed):
             "tokens_2": tokens,
             "phrases": (torch.rand(P, generator=generator) > 0.5).float(),
             "weights": torch.ones(P),
+            **{name: (torch.rand(P, generator=generator) > 0.5).float() for name in ("looks", "photo_looks")},
             "values": torch.randn(V, generator=generator),
+            "importance": torch.ones(V),
             "landmarks": CORNERS,
             "critic_timestep": torch.tensor(200),
             "turn": torch.tensor(0.6),
@@ -175,6 +177,30 @@ def test_the_total_is_the_weighed_sum():
     assert torch.allclose(terms["total"], total, rtol=1e-5) and set(terms) == {*weights, "total"}
 
 
+def test_values_weigh_what_they_matter():
+    made, given = task(), batch()
+    mouth = torch.zeros(V)
+    mouth[7] = V
+    one = made.losses(given | {"importance": mouth.expand(2, -1)})["values"]
+    each = [
+        made.losses(given | {"importance": V * torch.eye(V)[number].expand(2, -1)})["values"]
+        for number in range(V)
+    ]
+    assert torch.allclose(one, each[7]) and (one > 0).all()
+    assert torch.allclose(made.losses(given)["values"], torch.stack(each).mean(0), rtol=1e-4)
+
+
+def test_what_is_asked_for_is_to_be_seen_beyond_doubt():
+    given = batch(2, weights=torch.full((P,), 1.0))
+    silent = batch(2, weights=torch.full((P,), 0.5))
+
+    def terms(margin, wishes):
+        return task(margin=margin).losses(wishes)["phrases"]
+
+    assert (terms(2.0, given) > terms(0.0, given) + 0.1).all()
+    assert torch.equal(terms(2.0, silent), terms(0.0, silent))
+
+
 def test_the_last_steps_are_taught_as_much_as_the_first():
     """The clean estimate moves with the prediction by the root of 1 - abar."""
     made = task()
@@ -188,7 +214,7 @@ def test_the_discriminator_begins_undecided():
     made, terms = task(), task().losses(batch())
     assert terms["realism"].tolist() == [0, 0] and terms["discriminator"].tolist() == [2, 2]
     features = tuple(torch.randn(2, width, 4, 4) for width in (16, 32, 48))
-    assert made.discriminator(features).shape == (2, 48)
+    assert made.discriminator(features, torch.ones(2, P)).shape == (2, 48)
 
 
 def test_without_a_judge_nobody_asks_who_it_is():

@@ -12,7 +12,7 @@ from diffpc.train.critic import NOISIEST
 from diffpc.train.phrases import EXCLUDED, Phrases
 from diffpc.train.positions import Samples
 from diffpc.train.settings import CacheSettings, WishSettings
-from diffpc.train.wishes import WishDataset, values_of
+from diffpc.train.wishes import VALUES, WishDataset, opening, values_of
 from tests.train.people import encoded, frozen_pipeline, portrait, write_folders
 
 CAPTIONS = {
@@ -46,6 +46,12 @@ def dataset(photos, cache, seed=0, **settings):
 
 def words(sample):
     return frozen_pipeline().tokenizer.decode(sample["tokens"], skip_special_tokens=True)
+
+
+def drawn(wishes, count):
+    return [
+        wishes._wish(torch.rand(9, generator=torch.Generator().manual_seed(n)).tolist()) for n in range(count)
+    ]
 
 
 def named(values):
@@ -100,18 +106,35 @@ def test_nobody_is_asked_to_be_of_the_other_sex(photos, cache):
 
 
 def test_rare_phrases_are_asked_for_often(photos, cache):
-    captions = {
-        "ada/0.jpg": ("a person",) * 1,
-        "bob/1.jpg": ("a person with glasses",),
-        "eve/2.jpg": ("a face",),
-    }
+    captions = {"ada/0.jpg": ("a person",), "bob/1.jpg": ("a person with glasses",), "eve/2.jpg": ("a face",)}
     wishes = dataset([replace(one, captions=captions[one.key]) for one in photos], cache, text_drop=0.0)
-    many = [
-        wishes._wish(torch.rand(8, generator=torch.Generator().manual_seed(n)).tolist()) for n in range(3000)
-    ]
+    many = drawn(wishes, 3000)
     share = sum("glasses" in wish.prompt for wish in many) / len(many)
-    # a third of all prompts, and besides one phrase of all in half the draws
-    assert share == pytest.approx(1 / 3 + 0.5 / (1 + len(NAMES)) * 2 / 3, abs=0.03)
+    assert share == pytest.approx(1 / 2 + 1 / 2 * 1 / 3, abs=0.03)  # the one look, and a third of all prompts
+
+
+def test_a_lesson_changes_whom_it_is_about(photos, cache):
+    wishes = dataset(photos, cache)
+    found = {(lesson.prompts, lesson.references) for lesson in wishes.lessons}
+    bob = "a man with a beard and glasses"
+    assert ((bob,), (0, 2)) in found  # a beard, for whoever has none
+    assert (("an old woman without glasses",), (1,)) in found  # none, for who has some
+    assert not any("a person" in prompts for prompts, _ in found)
+    every = {number for prompts, people in found for number in people if "a man with a hat" in prompts[0]}
+    assert every == {0, 2}
+
+
+def test_open_mouths_are_targets_often(photos, cache):
+    model = frozen_pipeline().eyes.model
+    direction = opening(model)
+    named = [VALUES.index("expression"), model.expression_names.index("jawOpen")]
+    assert direction.nonzero().flatten().tolist() == [named[1]]
+    widest = max(photos, key=lambda photo: float(values_of(cache)[cache.rows[photo.key]] @ direction))
+    wishes = dataset(photos, cache, open_mouth=1.0, own_face=0.0)
+    assert {photos[wish.target].key for wish in drawn(wishes, 50)} == {widest.key}
+    importance = dataset(photos, cache, mouth=8.0)[0]["importance"]
+    assert float(importance.mean()) == pytest.approx(1) and len(importance) == 53
+    assert float(importance[named[1]] / importance[0]) == pytest.approx(8)
 
 
 def test_probabilities_are_kept(photos, cache):

@@ -17,11 +17,14 @@ QUICK = 10.0
 
 
 class LevelDiscriminator(nn.Module):
-    """Photo or not, place by place, from the feature maps of another network."""
+    """A photo of what is said or not, place by place, from the feature maps of another network.
 
-    def __init__(self, widths: tuple[int, ...], hidden: int = 64) -> None:
+    What is said enters as in the projection discriminator (arXiv 1802.05637): by a product with the features.
+    """
+
+    def __init__(self, widths: tuple[int, ...], phrases: int, hidden: int = 64) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(
+        self.bodies = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, hidden, 1),
                 nn.GroupNorm(8, hidden),
@@ -29,14 +32,21 @@ class LevelDiscriminator(nn.Module):
                 nn.Conv2d(hidden, hidden, 3, padding=1),
                 nn.GroupNorm(8, hidden),
                 nn.LeakyReLU(0.2),
-                _answer(hidden, 1),
             )
             for width in widths
         )
+        self.answers = nn.ModuleList(_answer(hidden, 1) for _ in widths)
+        self.said = nn.ModuleList(nn.Linear(phrases, hidden, bias=False) for _ in widths)
+        for one in self.said.parameters():
+            nn.init.zeros_(one)
 
-    def forward(self, features: tuple[Tensor, ...]) -> Float[Tensor, "B N"]:
-        """Large for photos."""
-        found = [head(one).flatten(1) for head, one in zip(self.heads, features, strict=True)]
+    def forward(self, features: tuple[Tensor, ...], phrases: Float[Tensor, "B P"]) -> Float[Tensor, "B N"]:
+        """Large for photos of what the phrases, 1 or 0, say."""
+        found: list[Tensor] = []
+        for body, answer, said, one in zip(self.bodies, self.answers, self.said, features, strict=True):
+            hidden = body(one)
+            match = (said(phrases)[:, :, None, None] * hidden).sum(1)
+            found.append((answer(hidden)[:, 0] + match).flatten(1))
         return QUICK * torch.cat(found, dim=1)
 
 
@@ -65,17 +75,18 @@ class PatchDiscriminator(nn.Module):
 
 
 def told_apart(
-    discriminator: nn.Module, photo: tuple[Any, ...], drawn: tuple[Any, ...]
+    discriminator: nn.Module, photo: tuple[Any, ...], *others: tuple[Any, ...]
 ) -> Float[Tensor, " B"]:
     """The discriminator's lesson, the hinge loss; nobody else learns from it.
 
     Args:
         discriminator: gives large answers (B, N) for photos.
         photo: its arguments.
-        drawn: the same of what was drawn, without gradient.
+        others: the same of what it is to refuse, without gradient: what was drawn, or photos of something else.
     """
     right = functional.relu(1 - discriminator(*photo)).mean(1)
-    return right + functional.relu(1 + discriminator(*drawn)).mean(1)
+    wrong = [functional.relu(1 + discriminator(*one)).mean(1) for one in others]
+    return right + torch.stack(wrong).mean(0)
 
 
 def believed(discriminator: nn.Module, drawn: tuple[Any, ...]) -> Float[Tensor, " B"]:

@@ -7,8 +7,9 @@ of the clean latents is graded at two of the steps:
 - by a critic (`diffpc.train.critic`): is what prompt and target ask for to be seen? Rewards for diffusion models:
   ImageReward (arXiv 2304.05977), AlignProp (2310.03739), ControlNet++ (2404.07987).
 - by the face embedder: is it the person (Eq. 20)?
-- by a discriminator: might it be a photo? It learns along, on the features of the critic, which looks at noised
-  latents, as in latent adversarial diffusion distillation (2403.12015).
+- by a discriminator: might it be a photo of somebody with such looks? It learns along, on the features of the critic,
+  which looks at noised latents, as in latent adversarial diffusion distillation (2403.12015); photos of other looks
+  are refused too, as in GAN-CLS (1605.05396).
 - by a teacher, the model as it was: does it stray? With guidance the teacher draws in two branches what one learns
   to draw (2210.03142).
 """
@@ -123,7 +124,7 @@ class ObeyTask:
         self.teacher = self.painter.frozen_copy()
         self.critic, self.judge, self.local = critic.eval(), networks.judge, networks.local
         width = critic.settings.width
-        self.discriminator = LevelDiscriminator((width, 2 * width, 3 * width))
+        self.discriminator = LevelDiscriminator((width, 2 * width, 3 * width), critic.settings.phrases)
         self.nobody, self.samples = nobody, samples
         self.settings, self.identity = settings
 
@@ -222,17 +223,23 @@ class ObeyTask:
             photo = self.critic(
                 loss.noised(batch["z_0"].float(), batch["critic_noise"], moment, scheduler), moment
             )
-        told = batch["kept_adapter"].float()
+        told, asked = batch["kept_adapter"].float(), (batch["weights"] == 1).float()
         # The base alone knows the prompt only, and nothing of the person.
-        weights = torch.where(told[:, None] > 0, batch["weights"], (batch["weights"] == 1).float())
-        phrases = phrase_loss(drawn.phrases, batch["phrases"], self.critic.share) * weights
-        values = (drawn.values - self.critic.standardised(batch["values"])).square().mean(1)
+        weights = torch.where(told[:, None] > 0, batch["weights"], asked)
+        looks = torch.where(told[:, None] > 0, batch["looks"], batch["looks"] * asked)
+        # What the prompt says is to be seen beyond doubt: a critic of photos is content with a hint of grey.
+        margin = self.settings.margin * (2 * batch["phrases"] - 1) * asked
+        phrases = phrase_loss(drawn.phrases - margin, batch["phrases"], self.critic.share) * weights
+        values = (drawn.values - self.critic.standardised(batch["values"])).square() * batch["importance"]
         return {
             "phrases": phrases.sum(1) / weights.sum(1).clamp(min=1),
-            "values": told * values,
-            "realism": -believed(self.discriminator, (drawn.features,)),
+            "values": told * values.mean(1),
+            "realism": -believed(self.discriminator, (drawn.features, looks)),
             "discriminator": told_apart(
-                self.discriminator, (photo.features,), (tuple(one.detach() for one in drawn.features),)
+                self.discriminator,
+                (photo.features, batch["photo_looks"]),
+                (tuple(one.detach() for one in drawn.features), looks),
+                (photo.features, looks),
             ),
         }
 

@@ -45,6 +45,9 @@ GROUPS: tuple[Group, ...] = (
 )
 """What the small grammar says of looks and backgrounds (`diffpc.curate.grammar`); what a face does is the target's."""
 
+SEX = slice(0, 2)
+"""Man and woman: the first of all phrases."""
+
 DENIALS = {"clean-shaven": "without a beard"}
 """Other words for not having something."""
 

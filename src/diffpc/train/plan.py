@@ -157,6 +157,7 @@ def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
     if recipe.stage in ("vae", "decoder"):
         side = recipe.window or side
     latent = (count, model.backbone.vae.latent_channels, side, side)
+    said = ("phrases", "weights", "looks", "photo_looks")
     flags = ("kept_global", "kept_local", "kept_skin", "kept_adapter")
     with torch.device("meta"):
         tokens = torch.zeros(count, model.backbone.text_encoder.length, dtype=torch.int64)
@@ -167,8 +168,8 @@ def _batch(recipe: Recipe, count: int) -> dict[str, Tensor]:
                 name: torch.zeros(count, 3, pixels * side, pixels * side)
                 for name in ("picture", "i_3d", "i_skin")
             },
-            **{name: torch.zeros(count, len(Phrases().names)) for name in ("phrases", "weights")},
-            "values": torch.zeros(count, VALUES),
+            **{name: torch.zeros(count, len(Phrases().names)) for name in said},
+            **{name: torch.zeros(count, VALUES) for name in ("values", "importance")},
             "critic_noise": torch.zeros(latent),
             "critic_timestep": torch.zeros(count, dtype=torch.int64),
             "turn": torch.zeros(count),

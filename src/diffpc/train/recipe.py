@@ -137,7 +137,7 @@ def tiny_obey() -> Recipe:
         small,
         stage="obey",
         loop=loop,
-        identity=IdentityLoss(weight=2.5, until=750, window=12),
+        identity=IdentityLoss(weight=1.2, until=750, window=12),
         preview_images=2_000,
     )
 

@@ -143,14 +143,18 @@ class PairSettings:
 class WishSettings:
     """What is wished for, where portraits are graded as they are drawn (`diffpc.train.obey`)."""
 
-    own_face: float = 0.15
+    own_face: float = 0.05
     """Probability that the reference photo is its own target."""
     text_drop: float = 0.1
     """Probability of the empty prompt."""
     adapter_drop: float = 0.1
     """Probability that the base draws alone."""
-    silent: float = 0.15
+    silent: float = 0.1
     """How much it matters that a portrait has the reference's looks where the prompt says nothing of them."""
+    open_mouth: float = 0.3
+    """Probability that the target is one of the photos with open mouths, which are few."""
+    mouth: float = 20.0
+    """How much more it matters how far the mouth opens than each other coefficient of expression and pose."""
 
 
 @dataclass(frozen=True)
@@ -159,15 +163,17 @@ class ObeySettings:
 
     steps: int = 8
     """Of the sampler whose portraits are graded."""
-    guidance: float = 2.0
+    guidance: float = 1.0
     """Of the teacher."""
-    teacher: float = 0.5
+    teacher: float = 0.2
     """Weight of the distance to it."""
-    phrases: float = 0.2
+    phrases: float = 0.7
     """Weight of what the prompt says."""
-    values: float = 0.1
+    margin: float = 1.0
+    """Log odds that the critic is to be surer of what a prompt says than that it is more likely than not."""
+    values: float = 0.2
     """Weight of expression and pose."""
-    realism: float = 0.1
+    realism: float = 0.15
     """Weight of what the discriminator says."""
 
     @property
