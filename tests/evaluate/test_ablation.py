@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from diffpc.cli import main
-from diffpc.evaluate.ablation import FULL, ROWS, ablation_tables, direction, variants
+from diffpc.evaluate.ablation import FULL, ROWS, ablation_tables, difference, direction, variants
 from diffpc.evaluate.score import Entry, Scores
 from diffpc.evaluate.stats import Figure
 from diffpc.presets import tiny
@@ -32,37 +32,44 @@ def test_with_skin_every_variant_is_told_it():
     assert all(one.adapter == replace(plain[name].adapter, skin=True) for name, one in found.items())
 
 
-def figure(value, low=None, high=None):
-    return Figure("Sim (dlib)", value, low, high)
-
-
 @pytest.mark.parametrize(
-    ("mine", "full", "paper", "way"),
+    ("low", "high", "paper", "way"),
     [
-        (figure(1.0, 0.9, 1.1), figure(2.0, 1.9, 2.1), (65.0, 68.0), "same"),
-        (figure(1.0, 0.9, 1.1), figure(2.0, 1.9, 2.1), (68.0, 65.0), "other"),
-        (figure(1.0, 0.5, 1.9), figure(2.0, 1.8, 2.1), (65.0, 68.0), "open"),
-        (figure(None), figure(2.0, 1.8, 2.1), (65.0, 68.0), ""),
+        (0.5, 1.5, (65.0, 68.0), "same"),
+        (0.5, 1.5, (68.0, 65.0), "other"),
+        (-1.5, -0.5, (68.0, 65.0), "same"),
+        (-0.5, 1.5, (65.0, 68.0), "open"),
+        (None, None, (65.0, 68.0), ""),
     ],
 )
-def test_directions(mine, full, paper, way):
-    assert direction(mine, full, paper) == way
+def test_directions(low, high, paper, way):
+    value = None if low is None else (low + high) / 2
+    assert direction(Figure("a difference", value, low, high), paper) == way
 
 
-def scores(value):
+def scores(*values):
+    """Of two portraits each of two persons."""
+    names = ("ada/0.png", "ada/1.png", "bob/0.png", "bob/1.png")
     entries = (
-        Entry("identity", figure(value, value - 0.1, value + 0.1)),
+        Entry("identity", Figure("Sim (dlib)", values[0], values[0] - 0.1, values[0] + 0.1)),
         Entry("identity", Figure("CLIP_i", None)),
     )
-    return Scores("b", "m", "", {}, "w", entries, (), (), {})
+    return Scores("b", "m", "", {}, "w", entries, (), names, {"Sim (dlib)": list(values)})
+
+
+def test_differences_are_between_portraits_of_the_same_wish():
+    found = difference(scores(1.0, 5.0, 9.0, None), scores(2.0, 6.0, 12.0, 4.0), "Sim (dlib)")
+    assert (found.value, found.count, found.low, found.high) == (pytest.approx(5 / 3), 3, 1, 3)
+    assert difference(scores(1.0, 5.0, 9.0, 2.0), scores(2.0, 6.0, 12.0, 4.0), "Pose") is None
 
 
 def test_the_tables_stand_beside_the_papers():
-    text = ablation_tables({"local": scores(1.0), FULL: scores(2.0)})
-    assert "| local | 1.0 [0.9, 1.1] | 65.2 | same | n/a | 65.5 |  |" in text
-    assert "## Table 6: ID loss" in text and "| skin |" not in text
-    text = ablation_tables({"skin": scores(3.0), FULL: scores(2.0)})
-    assert "| with | 3.0 [2.9, 3.1] |  |  | n/a |  |  |" in text.partition("Not in the paper")[2]
+    text = ablation_tables({"local": scores(1.0, 50.0, 9.0, 7.0), FULL: scores(2.0, 51.0, 11.0, 9.0)})
+    assert "| local | 1.0 [0.9, 1.1] | 65.2 | same +1.5 [+1.0, +2.0] | n/a | 65.5 |  |" in text
+    assert "Table 6" not in text and "| skin |" not in text
+    text = ablation_tables({"skin": scores(3.0, 3.0, 3.0, 3.0), FULL: scores(2.0, 2.0, 2.0, 2.0)})
+    row = "| with | 3.0 [2.9, 3.1] |  | -1.0 [-1.0, -1.0] | n/a |  |  |"
+    assert row in text.partition("Not in the paper")[2]
 
 
 def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, capsys):

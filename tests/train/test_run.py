@@ -17,6 +17,7 @@ from diffpc.loading import load_pipeline
 from diffpc.train.checkpoint import load_latest
 from diffpc.train.recipe import tiny
 from diffpc.train.run import Places, train
+from diffpc.train.settings import EngineSettings
 from tests.train.people import encoded, portrait, write_folders, write_shard
 
 
@@ -82,6 +83,14 @@ def test_a_run_leaves_checkpoints_a_log_pictures_and_curves(whole):
     assert [picture.stem for picture in pictures] == ["0000000004", "0000000008"]
     assert read_image(pictures[0]).shape == (128, 5 * 128, 3)
     assert list((places.output / "tensorboard").rglob("events.out.*"))
+
+
+def test_what_is_frozen_in_bfloat16_draws_pictures_and_stays_as_it_was(places):
+    narrow = replace(recipe(), engine=EngineSettings(precision="bfloat16"), preview_images=4)
+    trainer, _ = trained(narrow, places, stop_at=4)
+    assert [one.stem for one in (places.output / "previews").iterdir()] == ["0000000004"]
+    base = trainer.task.backbone.unet
+    assert {value.dtype for value in base.parameters()} == {torch.bfloat16}
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not(whole, places):

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from diffpc.evaluate.draw import draw
 from diffpc.evaluate.manifest import Manifest
 from diffpc.evaluate.options import ModelChoice, ScoreOptions
 from diffpc.evaluate.score import Scores, score
-from diffpc.evaluate.stats import Figure
+from diffpc.evaluate.stats import Figure, Rule, summarise
 from diffpc.evaluate.system import DiffPCSystem
 from diffpc.evaluate.tables import Cell, Named, markdown
 from diffpc.presets import ablations
@@ -135,41 +137,61 @@ def ablation_tables(scores: Mapping[str, Scores]) -> str:
     """The tables in Markdown: ours with intervals, the paper's, and whether each step goes the same way."""
     parts = [
         "Ours: 95 % intervals over persons. The paper's figures are of other photos and a far larger model: only the "
-        "direction from a row to the last one can be compared. *same* or *other*: the direction of the difference "
-        "to the last row; *open*: the intervals overlap."
+        "direction from a row to the last one can be compared. What the last row adds, portrait by portrait: *same*, "
+        "it goes the paper's way, *other*, the other way, *open*, its interval has 0 within."
     ]
     for title, rows in ROWS.items():
         known = {name: row for name, row in rows.items() if name in scores}
-        if known:
+        if known.keys() - {FULL}:
             parts += [f"## {title}", markdown(_table(known, scores))]
     return "\n\n".join(parts) + "\n"
 
 
-def direction(mine: Figure, full: Figure, paper: tuple[float, float]) -> str:
-    """Whether a variant differs from the full method as in the paper: same, other, open or "" without figures."""
-    if None in (mine.value, full.value, mine.low, mine.high, full.low, full.high):
+def difference(mine: Scores, full: Scores, name: str) -> Figure | None:
+    """How much more a metric is with the full method, portrait by portrait: of the same persons, targets and prompts.
+
+    Returns:
+        None where no portrait has a value of both.
+    """
+    columns = [dict(zip(one.portraits, one.columns.get(name, ()), strict=False)) for one in (full, mine)]
+    pairs = {key: (value, columns[1].get(key)) for key, value in columns[0].items()}
+    found = {key: a - b for key, (a, b) in pairs.items() if a is not None and b is not None}
+    if not found:
+        return None
+    persons = [key.rpartition("/")[0] for key in found]
+    return summarise(np.array(list(found.values())), persons, Rule(f"difference of {name}"))
+
+
+def direction(gained: Figure | None, paper: tuple[float, float]) -> str:
+    """Whether the full method changes a metric as in the paper: same, other, open or "" without figures.
+
+    Args:
+        gained: from `difference`.
+        paper: the variant's printed figure and the full method's.
+    """
+    if gained is None or gained.low is None or gained.high is None:
         return ""
-    if (mine.low or 0.0) <= (full.high or 0.0) and (full.low or 0.0) <= (mine.high or 0.0):
+    if gained.low <= 0 <= gained.high:
         return "open"
-    ours, theirs = (full.value or 0.0) - (mine.value or 0.0), paper[1] - paper[0]
-    return "same" if ours * theirs > 0 else "other"
+    return "same" if (gained.value or 0.0) * (paper[1] - paper[0]) > 0 else "other"
 
 
 def _table(rows: Mapping[str, tuple[str, PaperRow | None]], scores: Mapping[str, Scores]) -> list[list[Cell]]:
     names = [name for prefix, _ in COLUMNS for name in _names(scores, prefix)]
-    table = [[Cell("variant"), *(Cell(text) for name in names for text in (name, "paper", "direction"))]]
+    table = [
+        [Cell("variant"), *(Cell(text) for name in names for text in (name, "paper", "the last row adds"))]
+    ]
     for variant, (words, paper) in rows.items():
         cells = [Cell(words)]
         for name in names:
             field = next(field for prefix, field in COLUMNS if name.split(" (")[0] == prefix)
-            mine, full = (
-                _figure(scores[variant], name),
-                _figure(scores[FULL], name) if FULL in scores else None,
-            )
+            mine = _figure(scores[variant], name)
+            gained = difference(scores[variant], scores[FULL], name) if FULL in scores else None
             printed, last = (_printed(row, field) for row in (paper, rows.get(FULL, ("", None))[1]))
             way = ""
-            if full and printed is not None and last is not None and variant != FULL:
-                way = direction(mine, full, (printed, last))
+            if gained and variant != FULL:
+                way = "" if printed is None or last is None else f"{direction(gained, (printed, last))} "
+                way += f"{gained.value:+.1f} [{gained.low:+.1f}, {gained.high:+.1f}]"
             cells += [Cell(_text(mine)), Cell("" if printed is None else f"{printed:g}"), Cell(way)]
         table.append(cells)
     return table

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from diffpc.diffusion.backbone import encode_token_ids
@@ -82,6 +82,22 @@ def averaged_weights(trainer: Trainer) -> Generator[None]:
         yield
     finally:
         _put(trainer, kept)
+
+
+@contextmanager
+def widened(pipeline: DiffPCPipeline) -> Generator[None]:
+    """Within the context all weights are float32: of a training in bfloat16, the frozen ones are not."""
+    parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    tensors = [one for part in parts for one in (*part.parameters(), *part.buffers())]
+    narrow = [one for one in tensors if one.dtype == torch.bfloat16]
+    kept = [one.data for one in narrow]
+    for one in narrow:
+        one.data = one.data.float()
+    try:
+        yield
+    finally:
+        for one, data in zip(narrow, kept, strict=True):
+            one.data = data
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from diffpc.train.critic import load_critic
 from diffpc.train.engine import Engine
 from diffpc.train.loop import JsonLines, Report, Trainer, check_batch
 from diffpc.train.memory import peak_memory
-from diffpc.train.preview import PREVIEWS, averaged_weights
+from diffpc.train.preview import PREVIEWS, averaged_weights, widened
 from diffpc.train.settings import Recipe, Stage
 from diffpc.train.stages import task
 from diffpc.train.trackers import check_tracker, tracked
@@ -91,7 +91,7 @@ def train(
         def after(step: Report) -> None:
             report(step)
             if look and trainer.due(recipe.preview_images) and trainer.engine.whole:
-                with averaged_weights(trainer):
+                with averaged_weights(trainer), widened(pipeline):
                     picture = look(pipeline, trainer.samples, recipe.previews)
                 write_png(places.output / "previews" / f"{trainer.images:010d}.png", picture)
 
