@@ -206,8 +206,8 @@ def _lessons(prompts: Sequence[str], shown: Sequence[Tensor], phrases: Phrases) 
     found: list[Lesson] = []
     for number in phrases.personal.nonzero().flatten().tolist()[SEX.stop :]:
         for said, had in ((1, 0), (-1, 1)):
-            chosen = (asked[:, number] == said).nonzero().flatten().tolist()
-            people = (seen[:, number] == had).nonzero().flatten().tolist()
+            chosen: list[int] = (asked[:, number] == said).nonzero().flatten().tolist()
+            people: list[int] = (seen[:, number] == had).nonzero().flatten().tolist()
             if chosen and people:
                 found.append(Lesson(tuple(prompts[one] for one in chosen), tuple(people)))
     return found
