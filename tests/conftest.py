@@ -113,3 +113,13 @@ def kept_models() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "model", lambda _, request: model(kept, request))
         yield
+
+
+@pytest.fixture
+def other_precision():
+    """Accelerate knows one precision per process; a test of another one leaves none behind."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()

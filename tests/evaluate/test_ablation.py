@@ -72,6 +72,7 @@ def test_the_tables_stand_beside_the_papers():
     assert row in text.partition("Not in the paper")[2]
 
 
+@pytest.mark.usefixtures("other_precision")
 def test_one_command_trains_draws_and_scores(one_person, astronaut, tmp_path, capsys):
     files = {f"{name}/{n}.jpg": encoded(portrait(astronaut, n)) for name in ("dan", "eve") for n in (0, 1)}
     data = write_folders(tmp_path / "data", files)

@@ -13,12 +13,7 @@ from tests.train.test_adapter import samples, task
 from tests.train.toy import ToyTask
 
 
-@pytest.fixture(autouse=True)
-def another_precision():
-    """Accelerate lets a process choose once."""
-    AcceleratorState._reset_state()
-    yield
-    AcceleratorState._reset_state()
+pytestmark = pytest.mark.usefixtures("other_precision")
 
 
 def gradients(settings, weight=0.1, pairs=2):

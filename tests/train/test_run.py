@@ -85,6 +85,7 @@ def test_a_run_leaves_checkpoints_a_log_pictures_and_curves(whole):
     assert list((places.output / "tensorboard").rglob("events.out.*"))
 
 
+@pytest.mark.usefixtures("other_precision")
 def test_what_is_frozen_in_bfloat16_draws_pictures_and_stays_as_it_was(places):
     narrow = replace(recipe(), engine=EngineSettings(precision="bfloat16"), preview_images=4)
     trainer, _ = trained(narrow, places, stop_at=4)
