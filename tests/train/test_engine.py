@@ -12,7 +12,6 @@ from tests.diffusion.flow.conftest import new_adapter, new_transformer
 from tests.train.test_adapter import samples, task
 from tests.train.toy import ToyTask
 
-
 pytestmark = pytest.mark.usefixtures("other_precision")
 
 
