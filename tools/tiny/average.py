@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from diffpc.errors import UsageError
 from diffpc.files import atomic_path
+from diffpc.weights import load_weights, weight_metadata
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def average(shares: Sequence[Share], output: Path) -> None:
 
     Raises:
         UsageError: if it exists, or the models do not fit.
+        InputError: if a file is missing or broken.
     """
     if output.exists():
         raise UsageError(f"{output} exists; name a new folder")
@@ -46,10 +47,9 @@ def average(shares: Sequence[Share], output: Path) -> None:
         shutil.copytree(shares[0].folder, folder, dirs_exist_ok=True)
         for file in sorted(folder.rglob("*.safetensors")):
             name = file.relative_to(folder)
-            parts = [load_file(one.folder / name) for one in shares]
-            with safe_open(file, "pt") as first:
-                notes = first.metadata()
-            save_file(mean(parts, [one.weight for one in shares]), file, metadata=notes)
+            parts = [load_weights(one.folder / name, dtype=None) for one in shares]
+            found = mean(parts, [one.weight for one in shares])
+            save_file(found, file, metadata=weight_metadata(file))
 
 
 def mean(parts: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -63,9 +63,11 @@ def mean(parts: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[s
         raise UsageError("the models have different layouts")
     found: dict[str, Tensor] = {}
     for key, first in parts[0].items():
-        same = all(torch.equal(part[key], first) for part in parts)
-        total = sum((weight * part[key].float() for part, weight in zip(parts, weights, strict=True)), 0.0)
-        found[key] = first if same else torch.as_tensor(total).to(first.dtype)
+        if all(torch.equal(part[key], first) for part in parts):
+            found[key] = first
+            continue
+        terms = [weight * part[key].float() for part, weight in zip(parts, weights, strict=True)]
+        found[key] = sum(terms, torch.zeros(())).to(first.dtype)
     return found
 
 

@@ -36,13 +36,14 @@ class Conditioned(ModelMixin, ConfigMixin):
 
 
 C = TypeVar("C", bound=Conditioned)
+L = TypeVar("L", bound=nn.Module)
 
 
-def zeroed(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The convolution, with zeros for weights."""
-    for parameter in convolution.parameters():
+def zeroed(layer: L) -> L:
+    """The layer, with zeros for weights."""
+    for parameter in layer.parameters():
         nn.init.zeros_(parameter)
-    return convolution
+    return layer
 
 
 def copied(make: Callable[[], C], base: ModelMixin, weights: Callable[[C], Mapping[str, Tensor]]) -> C:

@@ -162,14 +162,14 @@ def difference(mine: Scores, full: Scores, name: str) -> Figure | None:
     return summarise(np.array(list(found.values())), persons, Rule(f"difference of {name}"))
 
 
-def direction(gained: Figure | None, paper: tuple[float, float]) -> str:
+def direction(gained: Figure, paper: tuple[float, float]) -> str:
     """Whether the full method changes a metric as in the paper: same, other, open or "" without figures.
 
     Args:
         gained: from `difference`.
         paper: the variant's printed figure and the full method's.
     """
-    if gained is None or gained.low is None or gained.high is None:
+    if gained.low is None or gained.high is None:
         return ""
     if gained.low <= 0 <= gained.high:
         return "open"
@@ -185,16 +185,22 @@ def _table(rows: Mapping[str, tuple[str, PaperRow | None]], scores: Mapping[str,
         cells = [Cell(words)]
         for name in names:
             field = next(field for prefix, field in COLUMNS if name.split(" (")[0] == prefix)
-            mine = _figure(scores[variant], name)
-            gained = difference(scores[variant], scores[FULL], name) if FULL in scores else None
             printed, last = (_printed(row, field) for row in (paper, rows.get(FULL, ("", None))[1]))
-            way = ""
-            if gained and variant != FULL:
-                way = "" if printed is None or last is None else f"{direction(gained, (printed, last))} "
-                way += f"{gained.value:+.1f} [{gained.low:+.1f}, {gained.high:+.1f}]"
-            cells += [Cell(_text(mine)), Cell("" if printed is None else f"{printed:g}"), Cell(way)]
+            added = ""
+            if variant != FULL and FULL in scores:
+                added = _added(difference(scores[variant], scores[FULL], name), printed, last)
+            mine = _text(_figure(scores[variant], name))
+            cells += [Cell(mine), Cell("" if printed is None else f"{printed:g}"), Cell(added)]
         table.append(cells)
     return table
+
+
+def _added(gained: Figure | None, printed: float | None, last: float | None) -> str:
+    """A difference, and its direction where the paper has figures."""
+    if gained is None:
+        return ""
+    amount = f"{gained.value:+.1f} [{gained.low:+.1f}, {gained.high:+.1f}]"
+    return amount if printed is None or last is None else f"{direction(gained, (printed, last))} {amount}"
 
 
 def _printed(row: PaperRow | None, field: str) -> float | None:

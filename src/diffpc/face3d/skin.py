@@ -91,15 +91,13 @@ class _Surface:
 
     def opened(self, before: Float[Tensor, "V 2"], after: Float[Tensor, "V 2"]) -> Float[Tensor, " H"]:
         """How far each hole has opened: 0 no farther than skin stretches, 1 so that other things are seen."""
-        shares = [
-            torch.stack([_area(points[list(hole)]) for hole in self.holes])
-            / _area(points[list(self.rim)]).clamp_min(1e-6)
-            for points in (before, after)
-            if self.holes
-        ]
-        if not shares:
-            return torch.zeros(0)
-        return ((shares[1] - shares[0] - OPENED[0]) / (OPENED[1] - OPENED[0])).clamp(0, 1)
+        grown = self._shares(after) - self._shares(before)
+        return ((grown - OPENED[0]) / (OPENED[1] - OPENED[0])).clamp(0, 1)
+
+    def _shares(self, points: Float[Tensor, "V 2"]) -> Float[Tensor, " H"]:
+        """Areas of the holes, in areas of the face."""
+        areas = torch.tensor([float(_area(points[list(hole)])) for hole in self.holes])
+        return areas / _area(points[list(self.rim)]).clamp_min(1e-6)
 
     def _middles(self, values: Float[Tensor, "B V D"]) -> list[Float[Tensor, "B 1 D"]]:
         return [values[:, list(hole)].mean(1, keepdim=True) for hole in self.holes]

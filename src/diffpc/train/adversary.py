@@ -36,9 +36,7 @@ class LevelDiscriminator(nn.Module):
             for width in widths
         )
         self.answers = nn.ModuleList(_answer(hidden, 1) for _ in widths)
-        self.said = nn.ModuleList(nn.Linear(phrases, hidden, bias=False) for _ in widths)
-        for one in self.said.parameters():
-            nn.init.zeros_(one)
+        self.said = nn.ModuleList(zeroed(nn.Linear(phrases, hidden, bias=False)) for _ in widths)
 
     def forward(self, features: tuple[Tensor, ...], phrases: Float[Tensor, "B P"]) -> Float[Tensor, "B N"]:
         """Large for photos of what the phrases, 1 or 0, say."""

@@ -223,10 +223,10 @@ class ObeyTask:
             photo = self.critic(
                 loss.noised(batch["z_0"].float(), batch["critic_noise"], moment, scheduler), moment
             )
-        told, asked = batch["kept_adapter"].float(), (batch["weights"] == 1).float()
+        told, asked = batch["kept_adapter"], (batch["weights"] == 1).float()
         # The base alone knows the prompt only, and nothing of the person.
-        weights = torch.where(told[:, None] > 0, batch["weights"], asked)
-        looks = torch.where(told[:, None] > 0, batch["looks"], batch["looks"] * asked)
+        weights = torch.where(told[:, None], batch["weights"], asked)
+        looks = torch.where(told[:, None], batch["looks"], batch["looks"] * asked)
         # What the prompt says is to be seen beyond doubt: a critic of photos is content with a hint of grey.
         margin = self.settings.margin * (2 * batch["phrases"] - 1) * asked
         phrases = phrase_loss(drawn.phrases - margin, batch["phrases"], self.critic.share) * weights

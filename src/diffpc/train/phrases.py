@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -81,20 +82,26 @@ class Phrases:
 
     def asked(self, prompt: str) -> Float[Tensor, " P"]:
         """1 for what a prompt says, -1 for what it denies, `EXCLUDED` for what that excludes, 0 where it is silent."""
-        text = prompt.lower()
-        for words, plain in DENIALS.items():
-            text = text.replace(words, plain)
-        denied = " ".join(_DENIED.findall(text))
-        said = _DENIED.sub(" ", text)
-        values: list[float] = []
-        for group in self.groups:
-            found = [_names(phrase, said) for phrase in group.phrases]
-            other = EXCLUDED if any(found) else 0.0
-            values += [
-                1.0 if own else -1.0 if _names(phrase, denied) else other
-                for own, phrase in zip(found, group.phrases, strict=True)
-            ]
-        return torch.tensor(values)
+        return torch.tensor(_asked(self.groups, prompt))
+
+
+@lru_cache(maxsize=1 << 17)
+def _asked(groups: tuple[Group, ...], prompt: str) -> tuple[float, ...]:
+    """See `Phrases.asked`; photos share captions, and prompts are read again and again."""
+    text = prompt.lower()
+    for words, plain in DENIALS.items():
+        text = text.replace(words, plain)
+    denied = " ".join(_DENIED.findall(text))
+    said = _DENIED.sub(" ", text)
+    values: list[float] = []
+    for group in groups:
+        found = [_names(phrase, said) for phrase in group.phrases]
+        other = EXCLUDED if any(found) else 0.0
+        values += [
+            1.0 if own else -1.0 if _names(phrase, denied) else other
+            for own, phrase in zip(found, group.phrases, strict=True)
+        ]
+    return tuple(values)
 
 
 def _names(phrase: str, text: str) -> bool:

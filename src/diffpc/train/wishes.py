@@ -126,6 +126,7 @@ class WishDataset(Dataset[dict[str, Tensor]]):
         reference, target = self.cache[row], self.cache[index]
         first, second = (token_ids([wish.prompt], tokenizer)[0] for tokenizer in self.tokenizers)
         phrases, weights = self._wanted(wish)
+        personal = self.phrases.personal
         shape = target.latent.shape
         return {
             **self._pictures(reference, condition(reference.params(), target.params(), target.params())),
@@ -135,8 +136,8 @@ class WishDataset(Dataset[dict[str, Tensor]]):
             "tokens_2": second,
             "phrases": phrases,
             "weights": weights,
-            "looks": phrases * self.phrases.personal,
-            "photo_looks": self.shown[wish.target] * self.phrases.personal,
+            "looks": phrases * personal,
+            "photo_looks": self.shown[wish.target] * personal,
             "values": torch.cat([getattr(target, name) for name in VALUES]),
             "importance": self.importance,
             "landmarks": target.landmarks,
